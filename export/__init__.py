@@ -1,0 +1,1 @@
+"""SavedModels of trained rankers, with the embedding table inside."""

@@ -1,0 +1,42 @@
+"""`python -m mim_tf.export`: the trained ranker as a SavedModel for TF Serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mim_tf.commandline import run_command, set_keras_mode, settings_of, stage_parser
+from mim_tf.workdir import StageFolder
+
+_EPILOG = """\
+Writes DIR/<export.model_name>/<version>/, the version one above the highest there, and prints the folder. The
+SavedModel holds the network and every item's embedding and needs nothing but TensorFlow. Serve it with TF Serving,
+or with python -m mim_tf.serving --models DIR where there is none.
+
+example:
+  python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/models
+"""
+
+
+def main() -> None:
+    """Run the command."""
+    parser = stage_parser("Export the trained ranker as a SavedModel.", _EPILOG)
+    parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
+    arguments = parser.parse_args()
+    settings, workdir = settings_of(arguments), Path(arguments.workdir)
+    StageFolder(workdir, "rank").require(settings, arguments.config)
+    set_keras_mode(legacy=True)
+    import tensorflow as tf
+
+    from mim_tf.data.record_schema import RecordSchema
+    from mim_tf.export.saved_model import export_ranker
+    from mim_tf.training.models import records_folder
+    from mim_tf.training.rank import load_ranker
+
+    id_type = RecordSchema.load(records_folder(StageFolder(workdir, "prepare"))).item_id
+    ranker = load_ranker(settings, workdir, "model")
+    version = export_ranker(ranker, Path(arguments.to) / settings.export.model_name, id_dtype=tf.as_dtype(id_type))
+    print(version)
+
+
+if __name__ == "__main__":
+    run_command(main)

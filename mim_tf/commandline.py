@@ -1,0 +1,59 @@
+"""What the commands share: their arguments, and errors as one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mim_tf.errors import MimError
+from mim_tf.settings import Settings, load_settings
+
+
+def stage_parser(description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser with the arguments of every command that works on a run: --config, --workdir, --set."""
+    parser = argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file that describes the run")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run; one folder per stage in it")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting, as in --set rank.ubm=average; may be repeated",
+    )
+    return parser
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings that --config and --set ask for."""
+    return load_settings(arguments.config, arguments.overrides)
+
+
+def set_keras_mode(*, legacy: bool) -> None:
+    """Choose tf_keras or Keras 3 for this process; the mode is fixed once TensorFlow is imported.
+
+    Raises:
+        RuntimeError: TensorFlow is already imported in the other mode.
+    """
+    wanted = "1" if legacy else "0"
+    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS", "0") != wanted:
+        raise RuntimeError(f"set TF_USE_LEGACY_KERAS={wanted} before TensorFlow is imported.")
+    os.environ["TF_USE_LEGACY_KERAS"] = wanted
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command's main function; an error the user can mend becomes one message and exit code 1."""
+    # TensorFlow reads this when it is imported, which commands do only after their arguments were understood.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        main()
+    except MimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,138 @@
+"""`python -m mim_tf.demo`: from a drawn shop to ranked products over gRPC, by the commands a user would type."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mim_tf.commandline import run_command
+from mim_tf.errors import MimError, ServingError
+
+_EPILOG = """\
+Draws a shop of a few hundred products with shoppers who have a taste in content and a taste of another kind, trains
+all stages on it, compares the click model with and without content, exports it, starts a server on a free port and
+asks it to rank products for one user. Running it again continues, and does not repeat what is finished.
+
+example:
+  python -m mim_tf.demo --workdir build/demo
+"""
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description="The whole chain on a drawn shop, in minutes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", default="build/demo", metavar="DIR", help="folder of the run (%(default)s)")
+    parser.add_argument("--config", default="configs/demo.yaml", metavar="FILE", help="settings (%(default)s)")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+    arguments = parser.parse_args()
+    workdir = Path(arguments.workdir)
+    shop, models = workdir / "shop", workdir / "models"
+    overrides = [
+        f"data.items={shop / 'items.parquet'}",
+        f"data.impressions={shop / 'impressions.parquet'}",
+        *arguments.overrides,
+    ]
+    run = ["--config", arguments.config, "--workdir", str(workdir)]
+    run += [part for override in overrides for part in ("--set", override)]
+
+    if not shop.exists():
+        _say_and_run("mim_tf.data.demo_shop", "--out", str(shop))
+    _say_and_run("mim_tf.train", "--stage", "all", *run)
+    if not (models / "ranker").exists():
+        _say_and_run("mim_tf.export", *run, "--to", str(models))
+    _say_and_run("mim_tf.evaluate", *run)
+    with _server(models) as address:
+        _rank_for_one_user(address, workdir, shop)
+
+
+def _say_and_run(module: str, *arguments: str) -> None:
+    """Run one of our commands, showing how a user would type it; its own message tells what went wrong."""
+    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
+    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    if code:
+        raise SystemExit(code)
+
+
+@contextmanager
+def _server(models: Path) -> Iterator[str]:
+    """The stand-in server on a free port; yields its address."""
+    command = ["-m", "mim_tf.serving", "--models", str(models), "--port", "0"]
+    print(f"\n$ python {' '.join(command)}", flush=True)
+    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    try:
+        yield _address(server)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _address(server: subprocess.Popen[str]) -> str:
+    """What the server says it listens at."""
+    for line in server.stdout or ():
+        print(line, end="")
+        if line.startswith("Listening on "):
+            return line.split()[2]
+    raise ServingError("the server ended before it listened.")
+
+
+def _rank_for_one_user(address: str, workdir: Path, shop: Path) -> None:
+    """Ask for the products shown to one user in the validation days, best first."""
+    from mim_tf.serving.client import Client
+
+    impressions = _impressions_of_one_user(workdir)
+    with Client(address) as client:
+        client.wait_until_ready("ranker")
+        inputs = {name: impressions[name] for name in ("item_id", "category", "history_item_id", "history_category")}
+        probabilities = client.predict("ranker", inputs, signature="predict")["probability"]
+    titles = _titles(shop)
+    print(f"\nUser {impressions['user_id'][0]} bought before: ", end="")
+    print("; ".join(titles[item] for item in impressions["history_item_id"][0][-8:] if item != -1))
+    print("\nThe server ranks what was shown to this user next:\n\n  probability  bought  product")
+    for row in (-probabilities).argsort():
+        bought = "yes" if impressions["label"][row] else ""
+        print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[impressions['item_id'][row]]}")
+    metrics = json.loads((workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
+    print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_without_content']:.4f} without.")
+    print(f"Pictures of the training: tensorboard --logdir {workdir}")
+
+
+def _impressions_of_one_user(workdir: Path) -> dict[str, Any]:
+    """All validation impressions with the history of one user who bought something, the user with most of them."""
+    import numpy as np
+
+    from mim_tf.data.records import read_impressions
+
+    batches = [
+        {name: column.numpy() for name, column in batch.items()}
+        for batch in read_impressions(workdir / "prepare" / "records", "validation", batch_size=1024)
+    ]
+    if not batches:
+        raise MimError("there are no validation impressions to rank.")
+    impressions = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    users, counts = np.unique(impressions["user_id"][impressions["label"] == 1], return_counts=True)
+    rows = np.flatnonzero(impressions["user_id"] == users[counts.argmax()])
+    rows = rows[impressions["timestamp"][rows] == impressions["timestamp"][rows].max()] if len(rows) > 20 else rows
+    return {name: column[rows] for name, column in impressions.items()}
+
+
+def _titles(shop: Path) -> dict[int, str]:
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(shop / "items.parquet", columns=["item_id", "title"])
+    return dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
+
+
+if __name__ == "__main__":
+    run_command(main)

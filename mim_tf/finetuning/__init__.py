@@ -1,0 +1,1 @@
+"""Stage 2: C-SFT, content-interest-aware supervised fine-tuning."""

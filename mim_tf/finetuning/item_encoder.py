@@ -1,0 +1,63 @@
+"""An item's image and title to its multi-modal embedding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mim_tf.contrastive import TensorFusion
+from mim_tf.encoders import TextEncoder, VisionEncoder
+
+
+class ItemEmbeddings(NamedTuple):
+    """The three embeddings of a batch of items, each `[batch, dim]`."""
+
+    image: tf.Tensor
+    text: tf.Tensor
+    fused: tf.Tensor
+
+
+class ItemEncoder(keras.Model):
+    """`h_img = F_V(img)`, `h_txt = F_L(title)`, `h_MM = TFN(h_img, h_txt)`: equations (2) to (4).
+
+    Args:
+        vision: F_V, also the encoder of query images.
+        text: F_L.
+        fusion_units: hidden layers of the fusion MLP.
+        dim: dimension of `h_MM`.
+
+    Call arguments:
+        images: `[batch, size, size, 3]` pixels in 0..255.
+        token_ids: `[batch, length]` int32.
+
+    Returns:
+        `ItemEmbeddings`.
+    """
+
+    def __init__(self, vision: VisionEncoder, text: TextEncoder, fusion_units: Sequence[int], dim: int):
+        super().__init__(name="item_encoder")
+        self.vision = vision
+        self.text = text
+        self.fusion = TensorFusion(fusion_units, dim, name="fusion")
+        self.fusion.build((None, dim), (None, dim))
+        self.built = True
+
+    def call(self, images: tf.Tensor, token_ids: tf.Tensor, training: bool = False) -> ItemEmbeddings:
+        """Embed a batch of items."""
+        image = self.vision(images, training=training)
+        text = self.text(token_ids, training=training)
+        return ItemEmbeddings(image, text, self.fusion(image, text))
+
+    def fingerprint(self) -> str:
+        """16 hex digits that differ whenever the encoder's weights or vocabulary do."""
+        digest = hashlib.sha256()
+        for variable in self.weights:
+            digest.update(variable.path.encode())
+            digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+        digest.update("\n".join(self.text.tokenizer.get_vocabulary()).encode())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Stage 1: align image and text encoders on the shop's items."""

@@ -1,0 +1,209 @@
+"""One YAML file describes a whole run; this module turns it into typed, checked, immutable settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mim_tf.errors import SettingsError
+
+
+def _seconds(value: Any) -> Any:
+    """A date, in YAML's own form or ISO 8601 text, as seconds since 1970 UTC; numbers pass through."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if isinstance(value, datetime):
+        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds)]
+
+
+class Section(BaseModel):
+    """A group of settings that refuses unknown keys and never changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataSettings(Section):
+    """The shop's files and how they become training records."""
+
+    items: str = Field(description="catalogue: path, folder or URI of Parquet, CSV or JSON lines")
+    impressions: str | None = Field(None, description="impression log; needed by the rank stage")
+    pairs: str | None = Field(None, description="visual search log; without one, pairs are mined from purchases")
+    title: tuple[str, ...] = Field(("title",), min_length=1, description="item columns joined into the title text")
+    validation_from: Seconds | None = Field(None, description="date or second (UTC) at which validation starts")
+    history_length: int = Field(50, ge=1, description="behaviours kept per impression, the latest ones")
+    pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: earlier purchases taken as queries")
+    pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
+    shards: int = Field(4, ge=1, description="record files per split")
+
+
+class VisionSettings(Section):
+    """F_V."""
+
+    name: str = Field("vit_tiny", description="one of mim_tf.encoders.VISION_ENCODERS")
+    image_size: int = Field(64, ge=8, description="pixels, both sides")
+
+
+class TextSettings(Section):
+    """F_L."""
+
+    name: str = Field("bert_tiny", description="one of mim_tf.encoders.TEXT_ENCODERS")
+    weights: str | None = Field(None, description="Hugging Face folder (config.json, model.safetensors, vocab.txt)")
+    length: int = Field(24, ge=4, description="tokens per title, the rest is cut off")
+    trainable: bool = Field(True, description="false keeps the pre-trained weights; only the projection learns")
+
+
+class EncoderSettings(Section):
+    """Both encoders and the embedding dimension they share."""
+
+    vision: VisionSettings = VisionSettings()
+    text: TextSettings = TextSettings()
+    dim: int = Field(64, ge=2, description="embedding dimension")
+
+
+class TrainingSettings(Section):
+    """What the two contrastive stages have in common."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(256, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    temperature: float = Field(0.07, gt=0, description="the cosine is divided by it; 1.0 is the paper's form")
+
+
+class PretrainSettings(TrainingSettings):
+    """Stage 1, image-text alignment (DMA)."""
+
+
+class CsftSettings(TrainingSettings):
+    """Stage 2, C-SFT."""
+
+    alpha: float = Field(0.5, ge=0, description="weight of the query-to-title loss, equation (6)")
+    beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
+    fusion_units: tuple[int, ...] = Field((256,), description="hidden layers of the fusion MLP, equation (4)")
+
+
+class RepresentSettings(Section):
+    """The embedding of every item."""
+
+    batch_size: int = Field(256, ge=1)
+    commit_rows: int = Field(8192, ge=1, description="rows per commit of the store")
+
+
+class RankSettings(Section):
+    """Stage 3, the click model."""
+
+    ubm: str = Field("din", description="ID interest, one of mim_tf.interest.UBMS")
+    content: bool = Field(True, description="the content interest module, equation (7)")
+    fusion: bool = Field(True, description="the fusion interest module, equation (8)")
+    item_dim: int = Field(16, ge=1, description="ID embedding dimension of an item")
+    category_dim: int = Field(8, ge=1, description="ID embedding dimension of a category")
+    hash_bins: int = Field(2**16, ge=2, description="rows of the item ID embedding; ids are hashed into them")
+    tower_units: tuple[int, ...] = Field((128, 64), min_length=1, description="hidden layers of the deepCTR tower")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    learning_rate: float = Field(0.005, gt=0)
+
+
+class ExportSettings(Section):
+    """The SavedModel."""
+
+    model_name: str = Field("ranker", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder and served name")
+
+
+class Settings(Section):
+    """A whole run."""
+
+    data: DataSettings
+    encoders: EncoderSettings = EncoderSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    csft: CsftSettings = CsftSettings()
+    represent: RepresentSettings = RepresentSettings()
+    rank: RankSettings = RankSettings()
+    export: ExportSettings = ExportSettings()
+    seed: int = 0
+
+
+def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a YAML file and apply `a.b=value` overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` texts; the value is read as YAML.
+
+    Raises:
+        SettingsError: a file that is missing or no YAML mapping, a malformed override, an unknown key or a wrong value.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path} must hold a mapping of sections. Received: {type(tree).__name__}.")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_settings(tree, source=str(path))
+
+
+def parse_settings(tree: dict[str, Any], source: str) -> Settings:
+    """Settings from a tree of plain values; `source` names it in errors."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        problems = [f"  {_problem(entry)}" for entry in error.errors()]
+        raise SettingsError("\n".join([f"{source}: {len(problems)} wrong setting(s)", *problems])) from error
+
+
+def dump_settings(settings: Settings) -> str:
+    """The resolved settings, defaults included, as YAML."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise SettingsError(f"--set must be section.key=value. Received: {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {key}: the value is not valid YAML. Received: {text!r}.") from error
+    *sections, name = key.split(".")
+    for section in sections:
+        if not isinstance(tree.setdefault(section, {}), dict):
+            raise SettingsError(f"--set {key}: {section!r} is a value, not a section.")
+        tree = tree[section]
+    tree[name] = value
+
+
+def _problem(entry: Any) -> str:
+    """One of pydantic's errors in our words, with the known keys where one is unknown."""
+    path = [str(part) for part in entry["loc"]]
+    if entry["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_section_at(path[:-1]).model_fields))
+        return f"`{'.'.join(path)}` is not a setting. Known here: {known}."
+    if entry["type"] == "missing":
+        return f"`{'.'.join(path)}` must be set."
+    return f"`{'.'.join(path)}`: {entry['msg']}. Received: {entry['input']!r}."
+
+
+def _section_at(path: list[str]) -> type[Section]:
+    section: type[Section] = Settings
+    for name in path:
+        section = section.model_fields[name].annotation  # type: ignore[assignment]
+    return section

@@ -1,0 +1,55 @@
+"""`python -m mim_tf.train`: one stage of a run, or all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from mim_tf.commandline import run_command, settings_of, stage_parser
+from mim_tf.training.stages import LEGACY_KERAS_STAGES, run_stage
+from mim_tf.workdir import STAGES
+
+_EPILOG = """\
+stages, each reading what the one before it left in the workdir:
+  pretrain    align the image and the text encoder on the shop's items
+  csft        fine-tune them on <query image, purchased item, hard negative>
+  represent   compute every item's embedding into the store
+  rank        train the click model, with and without content
+  all         prepare and the four above, one after the other
+
+A finished stage says so and does nothing; an interrupted one continues.
+Watch the training: tensorboard --logdir DIR
+
+example:
+  python -m mim_tf.train --stage csft --config configs/demo.yaml --workdir build/demo --set csft.epochs=3
+"""
+
+
+def main() -> None:
+    """Run the command."""
+    parser = stage_parser("Train one stage of a run, or all of them.", _EPILOG)
+    parser.add_argument("--stage", required=True, choices=[*STAGES[1:], "all"], help="what to run, see below")
+    arguments = parser.parse_args()
+    settings = settings_of(arguments)
+    stages = STAGES if arguments.stage == "all" else (arguments.stage,)
+    for stage in stages:
+        if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
+            _continue_as(stage, arguments.config, arguments.workdir, arguments.overrides)
+        run_stage(stage, settings, arguments.config, Path(arguments.workdir))
+
+
+def _continue_as(stage: str, config: str, workdir: str, overrides: list[str]) -> None:
+    """Replace this process by one that runs `stage` in its own Keras mode.
+
+    Replacing rather than starting a child keeps one process to watch and to stop: killed at any moment, nothing
+    of the run stays behind.
+    """
+    options = [part for override in overrides for part in ("--set", override)]
+    command = ["-m", "mim_tf.train", "--stage", stage, "--config", config, "--workdir", workdir, *options]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *command])
+
+
+if __name__ == "__main__":
+    run_command(main)

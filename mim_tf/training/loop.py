@@ -1,0 +1,119 @@
+"""The training loop of the contrastive stages: orbit, with checkpoints, TensorBoard and a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import orbit
+import tensorflow as tf
+from tqdm import tqdm
+
+STEPS_PER_LOOP = 20
+STEPS_PER_CHECKPOINT = 100
+
+
+class ContrastiveModel(Protocol):
+    """What the loop trains: a Keras model that knows its losses."""
+
+    trainable_variables: list[Any]
+
+    def losses_of(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """`loss` and further scalars to show."""
+        ...
+
+
+class _Trainer(orbit.AbstractTrainer):
+    """One gradient step per batch; reports the mean of every scalar over a loop of steps."""
+
+    def __init__(self, model: ContrastiveModel, optimizer: keras.Optimizer, batches: tf.data.Dataset):
+        self._model = model
+        self._optimizer = optimizer
+        self._batches = iter(batches)
+
+    @tf.function
+    def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            scalars = self._model.losses_of(batch)
+        self._optimizer.apply(tape.gradient(scalars["loss"], [variable.value for variable in variables]), variables)
+        return scalars
+
+    def train(self, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        steps = [self._step(next(self._batches)) for _ in range(int(num_steps))]
+        return {name: tf.reduce_mean([scalars[name] for scalars in steps]) for name in steps[0]}
+
+
+def train(
+    model: ContrastiveModel,
+    batches: tf.data.Dataset,
+    *,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    checkpoints: Path,
+    tensorboard: Path,
+) -> dict[str, float]:
+    """Train up to `steps` steps, continuing from the latest checkpoint where there is one.
+
+    AdamW; the rate climbs over the first 5% of the steps, then falls to zero along a cosine; gradients are clipped to
+    a global norm of 1.
+
+    Args:
+        model: the model and its losses.
+        batches: endless dataset of what `losses_of` takes.
+        steps: of the whole training, those before an interruption included.
+        learning_rate: at its peak.
+        weight_decay: of AdamW.
+        checkpoints: folder of the checkpoints.
+        tensorboard: folder of the event files.
+
+    Returns:
+        The scalars' means over the last loop, the seconds spent and the steps per second.
+    """
+    optimizer = _adamw(steps, learning_rate, weight_decay)
+    optimizer.build(model.trainable_variables)
+    step = optimizer.iterations.value
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=optimizer),
+        str(checkpoints),
+        max_to_keep=2,
+        step_counter=step,
+        checkpoint_interval=STEPS_PER_CHECKPOINT,
+    )
+    scalars: dict[str, float] = {}
+    start = time.monotonic()
+    with tqdm(total=steps, unit="step", disable=None) as bar:
+
+        def show(means: dict[str, tf.Tensor]) -> None:
+            scalars.update({name: float(value) for name, value in means.items()})
+            bar.set_postfix(loss=f"{scalars['loss']:.4f}", refresh=False)
+            bar.update(int(step) - bar.n)
+
+        # orbit prints every loop to stdout; the bar shows the same on one line, and TensorBoard keeps it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            controller = orbit.Controller(
+                global_step=step,
+                trainer=_Trainer(model, optimizer, batches),
+                train_actions=[show],
+                steps_per_loop=STEPS_PER_LOOP,
+                checkpoint_manager=manager,
+                summary_dir=str(tensorboard),
+            )
+            first_step = int(step)
+            bar.update(first_step)
+            controller.train(steps)
+    seconds = time.monotonic() - start
+    return {**scalars, "steps": steps, "seconds": seconds, "steps_per_second": (steps - first_step) / seconds}
+
+
+def _adamw(steps: int, learning_rate: float, weight_decay: float) -> keras.optimizers.AdamW:
+    warmup = max(1, steps // 20)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=learning_rate
+    )
+    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)

@@ -1,0 +1,76 @@
+"""The models that settings describe, and the weights that one stage hands to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mim_tf.encoders import TextEncoder, VisionEncoder, text_encoder
+from mim_tf.errors import SettingsError
+from mim_tf.finetuning.item_encoder import ItemEncoder
+from mim_tf.settings import EncoderSettings, Settings
+from mim_tf.workdir import StageFolder
+
+
+def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[VisionEncoder, TextEncoder]:
+    """F_V and F_L with the weights they start from.
+
+    Raises:
+        SettingsError: an encoder that does not exist, or weights that are not where the settings say.
+    """
+    try:
+        vision = VisionEncoder(settings.vision.name, settings.vision.image_size, settings.dim)
+        vocabulary = None if settings.text.weights else read_vocabulary(prepare)
+        text = text_encoder(
+            settings.text.name,
+            length=settings.text.length,
+            dim=settings.dim,
+            vocabulary=vocabulary,
+            weights=settings.text.weights,
+            trainable=settings.text.trainable,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise SettingsError(f"encoders: {error}") from error
+    return vision, text
+
+
+def read_vocabulary(prepare: StageFolder) -> list[str]:
+    """The WordPiece vocabulary that `prepare` learnt from the titles."""
+    return vocabulary_file(prepare).read_text(encoding="utf-8").splitlines()
+
+
+def vocabulary_file(prepare: StageFolder) -> Path:
+    """Where the vocabulary is: one piece per line."""
+    return prepare.path / "vocabulary.txt"
+
+
+def records_folder(prepare: StageFolder) -> Path:
+    """Where the training records are."""
+    return prepare.path / "records"
+
+
+def save_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
+    """Hand the aligned encoders to the next stages."""
+    vision.save_weights(pretrain.path / "vision.weights.h5")
+    text.save_weights(pretrain.path / "text.weights.h5")
+
+
+def load_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
+    """Take over the encoders that pre-training left."""
+    vision.load_weights(pretrain.path / "vision.weights.h5")
+    text.load_weights(pretrain.path / "text.weights.h5")
+
+
+def build_item_encoder(settings: Settings, prepare: StageFolder) -> ItemEncoder:
+    """An item encoder as C-SFT starts it, before any weights of an earlier stage."""
+    vision, text = build_encoders(settings.encoders, prepare)
+    return ItemEncoder(vision, text, settings.csft.fusion_units, settings.encoders.dim)
+
+
+def save_item_encoder(csft: StageFolder, encoder: ItemEncoder) -> None:
+    """Hand the tuned encoder to the representation center."""
+    encoder.save_weights(csft.path / "item_encoder.weights.h5")
+
+
+def load_item_encoder(csft: StageFolder, encoder: ItemEncoder) -> None:
+    """Take over the encoder that C-SFT left."""
+    encoder.load_weights(csft.path / "item_encoder.weights.h5")

@@ -1,0 +1,43 @@
+"""Which stages there are, which Keras each needs, and what it takes to run one."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from mim_tf.commandline import set_keras_mode
+from mim_tf.settings import Settings
+from mim_tf.workdir import STAGES, StageFolder
+
+# TFRS refuses Keras 3, keras-nlp is Keras 3 only: the mode belongs to the process, hence to the stage it runs.
+LEGACY_KERAS_STAGES = frozenset({"rank"})
+
+# Imported when it runs: with TensorFlow, so after the mode was chosen.
+_MODULES = {stage: f"mim_tf.training.{stage}" for stage in STAGES}
+
+
+def run_stage(stage: str, settings: Settings, config: str, workdir: Path) -> None:
+    """Run a stage unless it is finished.
+
+    Args:
+        stage: one of `STAGES`.
+        settings: of the whole run.
+        config: the settings' file, to be named in errors.
+        workdir: folder of the run.
+
+    Raises:
+        StageError: the stage before is missing or was made with other settings, or another process works on this one.
+    """
+    folder = StageFolder(workdir, stage)
+    if folder.finished:
+        folder.check(settings)
+        print(f"{stage}: finished already, see {folder.path}", flush=True)
+        return
+    if stage != STAGES[0]:
+        StageFolder(workdir, STAGES[STAGES.index(stage) - 1]).require(settings, config)
+    with folder.begin(settings):
+        set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
+        print(f"{stage}: started in {folder.path}", flush=True)
+        metrics = importlib.import_module(_MODULES[stage]).run(settings, workdir)
+        folder.finish(metrics)
+    print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)

@@ -1,0 +1,145 @@
+"""The workdir: one folder per stage, and what it takes for a stage to count as finished."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mim_tf.errors import StageError
+from mim_tf.settings import Settings, dump_settings
+
+STAGES = ("prepare", "pretrain", "csft", "represent", "rank")
+
+# The sections that shape a stage's output, its upstream stages' included.
+_SECTIONS = {
+    "prepare": ("data", "seed"),
+    "pretrain": ("data", "seed", "encoders", "pretrain"),
+    "csft": ("data", "seed", "encoders", "pretrain", "csft"),
+    "represent": ("data", "seed", "encoders", "pretrain", "csft", "represent"),
+    "rank": ("data", "seed", "encoders", "pretrain", "csft", "represent", "rank"),
+}
+
+_COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
+    stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]
+}
+
+
+class StageFolder:
+    """`<workdir>/<stage>/`: checkpoints/, tensorboard/, settings.yaml and, once finished, metrics.json.
+
+    `metrics.json` is written last and in one rename, so its presence means that all the rest is whole.
+
+    Args:
+        workdir: the run's folder.
+        stage: one of `STAGES`.
+    """
+
+    def __init__(self, workdir: str | Path, stage: str):
+        if stage not in STAGES:
+            raise ValueError(f"`stage` must be one of {', '.join(STAGES)}. Received: {stage!r}.")
+        self.stage = stage
+        self.workdir = Path(workdir)
+        self.path = self.workdir / stage
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage ran to its end."""
+        return self._metrics_file.exists()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the finished stage measured."""
+        metrics: dict[str, float] = json.loads(self._metrics_file.read_text(encoding="utf-8"))
+        return metrics
+
+    @contextmanager
+    def begin(self, settings: Settings) -> Iterator[None]:
+        """Work in the folder under `settings`, alone, keeping what an interrupted run left in it.
+
+        Raises:
+            StageError: the folder was made with other settings, or another process works in it.
+        """
+        self.check(settings)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
+            except OSError as error:
+                raise StageError(f"another process works in {self.path}. Wait for it, or stop it.") from error
+            write_aside(self._settings_file, dump_settings(settings))
+            yield
+
+    def check(self, settings: Settings) -> None:
+        """Refuse settings other than those the folder was made with.
+
+        Raises:
+            StageError: naming every setting that differs.
+        """
+        if not self._settings_file.exists():
+            return
+        then = yaml.safe_load(self._settings_file.read_text(encoding="utf-8"))
+        now = yaml.safe_load(dump_settings(settings))
+        changes = [line for section in _SECTIONS[self.stage] for line in _changes(section, then[section], now[section])]
+        if changes:
+            raise StageError(
+                f"{self.path} was made with other settings: {'; '.join(changes)}. "
+                f"Use another --workdir, or delete {self.path} and what follows it to run the stage again."
+            )
+
+    def require(self, settings: Settings, config: str) -> StageFolder:
+        """This folder, if its stage is finished under these settings.
+
+        Raises:
+            StageError: it is not; the message names the command to run.
+        """
+        if not self.finished:
+            raise StageError(
+                f"{self.path} is not finished. Run first: "
+                f"{_COMMANDS[self.stage]} --config {config} --workdir {self.workdir}"
+            )
+        self.check(settings)
+        return self
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Write the metrics, which marks the stage as finished."""
+        write_aside(self._metrics_file, json.dumps(dict(metrics), indent=2) + "\n")
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.path / "settings.yaml"
+
+    @property
+    def _metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write `path` so that it is at any moment absent, the old text or the new text, never a part."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+
+
+def fresh_folder_aside(path: Path) -> Path:
+    """An empty folder next to `path`, to be filled and then renamed to it; leftovers of a killed run are removed."""
+    aside = path.with_name(path.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    return aside
+
+
+def _changes(path: str, then: Any, now: Any) -> list[str]:
+    """Where two trees of plain values differ, as `key was old, now new`."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return [change for key in {**then, **now} for change in _changes(f"{path}.{key}", then.get(key), now.get(key))]
+    return [] if then == now else [f"{path} was {then!r}, now {now!r}"]

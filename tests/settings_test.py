@@ -1,0 +1,80 @@
+"""Settings: one YAML file, overrides, and errors that say what to write instead."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mim_tf.errors import SettingsError
+from mim_tf.settings import dump_settings, load_settings
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text("data:\n  items: items.parquet\n  validation_from: 2020-05-01\n")
+    return path
+
+
+def test_defaults_fill_what_the_file_leaves_out(config: Path) -> None:
+    settings = load_settings(config)
+    assert settings.csft.alpha == settings.csft.beta == 0.5  # the paper's
+    assert settings.rank.learning_rate == 0.005
+    assert settings.rank.batch_size == 1024
+
+
+@pytest.mark.parametrize("value", ["2020-05-01", "'2020-05-01T00:00:00+00:00'", "1588291200", "'2020-05-01'"])
+def test_a_date_or_seconds_are_the_same_moment(config: Path, value: str) -> None:
+    assert load_settings(config, [f"data.validation_from={value}"]).data.validation_from == 1588291200
+
+
+def test_overrides_replace_the_file(config: Path) -> None:
+    settings = load_settings(config, ["rank.ubm=average", "encoders.text.length=9", "data.title=[title, colour]"])
+    assert settings.rank.ubm == "average"
+    assert settings.encoders.text.length == 9
+    assert settings.data.title == ("title", "colour")
+
+
+def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> None:
+    settings = load_settings(config, ["csft.fusion_units=[32, 16]"])
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(dump_settings(settings))
+    assert load_settings(saved) == settings
+    assert yaml.safe_load(saved.read_text())["csft"]["fusion_units"] == [32, 16]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rank.ubn=din", r"`rank\.ubn` is not a setting\. Known here: batch_size, .*ubm"),
+        ("ranking.ubm=din", r"`ranking` is not a setting\. Known here: csft, data, encoders"),
+        ("encoders.vision.size=64", r"`encoders\.vision\.size` is not a setting\. Known here: image_size, name"),
+        ("rank.epochs=0", r"`rank\.epochs`: .*greater than or equal to 1.*Received: 0"),
+        ("csft.temperature=warm", r"`csft\.temperature`: .*valid number.*Received: 'warm'"),
+        ("data.items=null", r"`data\.items`: .*Received: None"),
+        ("rank.ubm", r"--set must be section\.key=value\. Received: 'rank\.ubm'"),
+        ("data.items.path=x", r"--set data\.items\.path: 'items' is a value, not a section"),
+        ("rank.ubm=[", r"--set rank\.ubm: the value is not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_told(config: Path, override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(config, [override])
+
+
+def test_all_wrong_settings_are_told_at_once(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"(?s)2 wrong setting\(s\).*rank\.epochs.*seeds"):
+        load_settings(config, ["rank.epochs=0", "seeds=1"])
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read the settings file .*none\.yaml: No such file"):
+        load_settings(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("text", "message"), [("- 1\n", "mapping"), ("a: [", "not valid YAML"), ("", "mapping")])
+def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load_settings(path)

@@ -1,0 +1,69 @@
+"""Stage folders: when a stage counts as finished, and what it refuses to mix."""
+
+from pathlib import Path
+
+import pytest
+
+from mim_tf.errors import StageError
+from mim_tf.settings import Settings, parse_settings
+from mim_tf.workdir import StageFolder, fresh_folder_aside
+
+
+def settings_with(**sections: dict[str, object]) -> Settings:
+    return parse_settings({"data": {"items": "items.parquet"}, **sections}, source="test")
+
+
+def test_a_stage_is_finished_once_its_metrics_are_written(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_with()):
+        assert not folder.finished
+        folder.finish({"loss": 0.5})
+    assert folder.finished
+    assert folder.metrics == {"loss": 0.5}
+    assert folder.require(settings_with(), "c.yaml") is folder
+
+
+def test_an_unfinished_stage_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"Run first: python -m mim_tf\.train --stage csft --config c\.yaml"):
+        StageFolder(tmp_path, "csft").require(settings_with(), "c.yaml")
+    with pytest.raises(StageError, match=r"python -m mim_tf\.prepare --config c\.yaml"):
+        StageFolder(tmp_path, "prepare").require(settings_with(), "c.yaml")
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_with()):
+        pass
+    with (
+        pytest.raises(StageError, match=r"csft\.alpha was 0\.5, now 0\.1\. Use another --workdir, or delete .*csft"),
+        folder.begin(settings_with(csft={"alpha": 0.1, "epochs": 10})),
+    ):
+        pass
+
+
+def test_settings_of_later_stages_do_not_matter(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_with()):
+        folder.finish({})
+    folder.check(settings_with(rank={"epochs": 7}))
+
+
+def test_two_processes_cannot_work_on_one_stage(tmp_path: Path) -> None:
+    with (
+        StageFolder(tmp_path, "rank").begin(settings_with()),
+        pytest.raises(StageError, match=r"another process works in .*rank"),
+        StageFolder(tmp_path, "rank").begin(settings_with()),
+    ):
+        pass
+    with StageFolder(tmp_path, "rank").begin(settings_with()):
+        pass  # free again
+
+
+def test_an_unknown_stage_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`stage` must be one of prepare, pretrain, .*Received: 'ranks'"):
+        StageFolder(tmp_path, "ranks")
+
+
+def test_leftovers_of_a_killed_run_do_not_get_into_the_next(tmp_path: Path) -> None:
+    (fresh_folder_aside(tmp_path / "records") / "half").write_text("")
+    assert list(fresh_folder_aside(tmp_path / "records").iterdir()) == []
