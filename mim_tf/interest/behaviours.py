@@ -1,0 +1,68 @@
+"""What every interest layer does with a target and a history: check them, blank the padding, sum by weights.
+
+A padded behaviour becomes a zero vector before anything reads it, so neither large values nor NaN in the padding reach
+an output or a gradient. (Multiplying by a 0/1 mask instead would turn NaN in the padding into NaN in the output.)
+"""
+
+import tensorflow as tf
+
+
+def float_tensor(value: tf.Tensor, name: str, rank: int, dtype: str | tf.DType) -> tf.Tensor:
+    """Return `value` in `dtype`; only floating point of the given rank is taken.
+
+    Raises:
+        TypeError: if `value` is not floating point (an item id, say, in place of its embedding).
+        ValueError: if it has another rank.
+    """
+    tensor = tf.convert_to_tensor(value)
+    if not tensor.dtype.is_floating:
+        raise TypeError(f"`{name}` must be floating point. Received: dtype {tensor.dtype.name}.")
+    if tensor.shape.rank not in (None, rank):
+        axes = {2: "[batch, dim]", 3: "[batch, length, dim]"}[rank]
+        raise ValueError(f"`{name}` must have the shape {axes}. Received: shape {tensor.shape}.")
+    return tf.cast(tensor, dtype)
+
+
+def bool_mask(mask: tf.Tensor | None, history: tf.Tensor) -> tf.Tensor | None:
+    """Return the mask as a tensor, or None where every position is a real behaviour.
+
+    Raises:
+        TypeError: if `mask` is not boolean (lengths, say, in place of a mask).
+        ValueError: if its shape is not `[batch, length]` of `history`.
+    """
+    if mask is None:
+        return None
+    mask = tf.convert_to_tensor(mask)
+    if mask.dtype != tf.bool:
+        raise TypeError(f"`mask` must be boolean. Received: dtype {mask.dtype.name}.")
+    if not mask.shape.is_compatible_with(history.shape[:-1]):
+        raise ValueError(
+            f"`mask` must have the shape of the history without its last axis, {history.shape[:-1]}. "
+            f"Received: shape {mask.shape}."
+        )
+    return mask
+
+
+def blank_padding(history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Return the history with zero vectors where `mask` is False."""
+    if mask is None:
+        return history
+    return tf.where(mask[..., tf.newaxis], history, tf.zeros([], history.dtype))
+
+
+def check_match(target: tf.Tensor, history: tf.Tensor, names: tuple[str, str] = ("target", "history")) -> None:
+    """Check that a `[batch, dim]` and a `[batch, length, dim]` tensor agree, as far as their shapes are known.
+
+    Raises:
+        ValueError: if batch or last dimension differ.
+    """
+    if not target.shape.is_compatible_with(history.shape[:1] + history.shape[2:]):
+        raise ValueError(
+            f"`{names[0]}` and `{names[1]}` must have the same batch size and last dimension. "
+            f"Received: shapes {target.shape} and {history.shape}."
+        )
+
+
+def weighted_sum(weights: tf.Tensor, behaviours: tf.Tensor) -> tf.Tensor:
+    """Return `sum_i w_i h_i`: `[batch, length]` and `[batch, length, dim]` to `[batch, dim]`."""
+    return tf.linalg.matvec(behaviours, weights, transpose_a=True)

@@ -1,0 +1,101 @@
+"""DIN: attention between the target and each behaviour, by a small network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor, weighted_sum
+from mim_tf.interest.dice import Dice
+from mim_tf.interest.interest_layer import InterestLayer
+
+
+@keras.utils.register_keras_serializable(package="mim_tf")
+class DIN(InterestLayer):
+    """Deep Interest Network: weighs each behaviour by what a small network makes of it beside the target.
+
+    ```
+    a_ID(t, i) = MLP([h_t, h_i, h_t - h_i, h_t * h_i])        one number, linear at the end
+    h_ID_B     = sum_i a_ID(t, i) h_i                         no softmax: the weights keep the strength of the interest
+    ```
+
+    Args:
+        hidden_units: widths of the network's hidden layers.
+        activation: "dice", or the name of a Keras activation ("sigmoid", "relu", ...), after each hidden layer.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
+
+    Call arguments:
+        target: floating point, `[batch, dim]`.
+        history: floating point, `[batch, length, dim]`.
+        mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN,
+            and counts neither in the sum nor in the statistics of Dice. A history without a real behaviour gives zeros.
+
+    Returns:
+        The ID interest, `[batch, dim]`, in the layer's compute dtype.
+
+    Raises:
+        TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
+        ValueError: if an argument is out of range, or the shapes do not fit each other.
+
+    Example:
+        >>> interest = DIN(hidden_units=(8,))(tf.ones([2, 4]), tf.ones([2, 10, 4]))
+        >>> interest.shape
+        TensorShape([2, 4])
+
+    Reference:
+        Zhou et al., Deep Interest Network for Click-Through Rate Prediction, equation 3, arXiv:1706.06978; the four
+        inputs are those of its authors' code. MIM, equation 1.
+    """
+
+    def __init__(self, hidden_units: Sequence[int] = (80, 40), activation: str = "dice", **kwargs: Any) -> None:
+        hidden_units = tuple(hidden_units)
+        if not all(isinstance(units, int) and units > 0 for units in hidden_units):
+            raise ValueError(f"`hidden_units` must be integers above 0. Received: {hidden_units}.")
+        if not isinstance(activation, str):
+            raise ValueError(f'`activation` must be "dice" or a Keras activation\'s name. Received: {activation}.')
+        super().__init__(**kwargs)
+        self.hidden_units = hidden_units
+        self.activation = activation
+        policy = self.dtype_policy
+        self.hidden = [
+            keras.layers.Dense(units, None if activation == "dice" else activation, dtype=policy, name=f"hidden_{i}")
+            for i, units in enumerate(self.hidden_units)
+        ]
+        self.dices = [Dice(dtype=policy, name=f"dice_{i}") for i, _ in enumerate(self.hidden) if activation == "dice"]
+        self.score = keras.layers.Dense(1, dtype=policy, name="score")
+
+    def build(self, target_shape: Any) -> None:
+        """Make the activation unit's weights."""
+        dim = target_shape[-1]
+        if dim is None:
+            raise ValueError(f"`target` must have a known last dimension. Received: shape {target_shape}.")
+        widths = (4 * dim, *self.hidden_units)
+        for layer, width in zip([*self.hidden, self.score], widths, strict=True):
+            layer.build((None, None, width))
+        for dice, units in zip(self.dices, self.hidden_units, strict=False):
+            dice.build((None, None, units))
+        super().build(target_shape)
+
+    def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the behaviours, each weighed by its activation."""
+        target = float_tensor(target, "target", 2, self.compute_dtype)
+        history = float_tensor(history, "history", 3, self.compute_dtype)
+        check_match(target, history)
+        mask = bool_mask(mask, history)
+        history = blank_padding(history, mask)
+        return weighted_sum(self._attention(target, history, mask), history)
+
+    def _attention(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """Return a_ID(t, i), `[batch, length]`. A padded behaviour's is not 0, but multiplies a zero vector."""
+        targets = tf.broadcast_to(target[:, tf.newaxis, :], tf.shape(history))
+        pairs = tf.concat([targets, history, targets - history, targets * history], axis=-1)
+        for i, dense in enumerate(self.hidden):
+            pairs = dense(pairs)
+            if self.dices:
+                pairs = self.dices[i](pairs, mask=mask)
+        return tf.squeeze(self.score(pairs), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "hidden_units": list(self.hidden_units), "activation": self.activation}

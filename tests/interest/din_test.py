@@ -1,0 +1,118 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mim_tf.interest import DIN
+
+pytestmark = pytest.mark.both_kerases
+MASK = np.array([[True, True, True, False], [True, False, False, False]])
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def trained(activation: str) -> DIN:
+    """A DIN of two hidden layers and dimension 3, with weights that no initializer gives."""
+    layer = DIN((5, 2), activation)
+    layer.build((None, 3))
+    rng = np.random.default_rng(5)
+    layer.set_weights([rng.uniform(0.1, 1.0, weight.shape) - 0.4 for weight in layer.get_weights()])
+    for dice in layer.dices:
+        dice.moving_variance.assign(rng.uniform(0.5, 2.0, dice.moving_variance.shape))
+    return layer
+
+
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(6)
+    return rng.normal(size=(2, 3)).astype(np.float32), rng.normal(size=(2, 4, 3)).astype(np.float32)
+
+
+def din(layer: DIN, target: np.ndarray, history: np.ndarray, training: bool) -> np.ndarray:
+    """Equation 3 of arXiv:1706.06978, over the real pairs only and one user at a time."""
+    pairs = [(user, i) for user in range(len(target)) for i in range(history.shape[1]) if MASK[user, i]]
+    t = np.stack([target[user] for user, _ in pairs]).astype(np.float64)
+    h = np.stack([history[user, i] for user, i in pairs]).astype(np.float64)
+    x = np.concatenate([t, h, t - h, t * h], axis=1)
+    for number, dense in enumerate(layer.hidden):
+        kernel, bias = dense.get_weights()
+        x = x @ kernel + bias
+        if layer.activation == "sigmoid":
+            x = sigmoid(x)
+            continue
+        alpha, mean, variance = (np.asarray(weight) for weight in layer.dices[number].get_weights())
+        if training:
+            mean, variance = x.mean(axis=0), x.var(axis=0)
+        p = sigmoid((x - mean) / np.sqrt(variance + 1e-8))
+        x = p * x + (1 - p) * alpha * x
+    kernel, bias = layer.score.get_weights()
+    weights = (x @ kernel + bias)[:, 0]
+    output = np.zeros(target.shape)
+    for (user, i), weight in zip(pairs, weights, strict=True):
+        output[user] += weight * history[user, i]
+    return output
+
+
+def test_by_hand() -> None:
+    layer = DIN((1,), "relu")
+    layer.build((None, 1))
+    # On [t, h, t - h, t * h]; a = 3 relu(...) + 1.
+    layer.hidden[0].set_weights([np.array([[1.0], [-1.0], [0.5], [0.25]]), np.array([0.0])])
+    layer.score.set_weights([np.array([[3.0]]), np.array([1.0])])
+    # t = 2, h = 1: 2 - 1 + 0.5 + 0.5  = 2, a = 7
+    # t = 2, h = 4: 2 - 4 - 1   + 2    = -1, a = 1
+    # 7 * 1 + 1 * 4 = 11. With a softmax it would lie between 1 and 4.
+    np.testing.assert_allclose(layer(tf.constant([[2.0]]), tf.constant([[[1.0], [4.0]]])), [[11.0]])
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "dice"])
+@pytest.mark.parametrize("training", [False, True])
+def test_against_numpy(activation: str, training: bool) -> None:
+    layer = trained(activation)
+    target, history = batch()
+    expected = din(layer, target, history, training)
+    output = layer(target, history, mask=MASK, training=training)
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_training_learns_statistics_of_real_behaviours_only() -> None:
+    target, history = batch()
+    padded_further = np.concatenate([history, np.full((2, 50, 3), 9.0, np.float32)], axis=1)
+    mask_further = np.concatenate([MASK, np.zeros((2, 50), bool)], axis=1)
+    short, long = trained("dice"), trained("dice")
+    np.testing.assert_allclose(
+        long(target, padded_further, mask=mask_further, training=True),
+        short(target, history, mask=MASK, training=True),
+        rtol=1e-5,
+    )
+    for ours, theirs in zip(short.get_weights(), long.get_weights(), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5)
+
+
+def test_the_weight_of_an_interest_is_not_normalised() -> None:
+    layer = trained("sigmoid")
+    target, history = batch()
+    once = layer(target, history)
+    twice = layer(target, np.concatenate([history, history], axis=1))
+    np.testing.assert_allclose(twice, 2 * np.asarray(once), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden_units": (8, 0)}, r"`hidden_units` must be integers above 0. Received: \(8, 0\)"),
+        ({"hidden_units": (8.0,)}, r"`hidden_units` must be integers above 0. Received: \(8.0,\)"),
+        ({"activation": tf.nn.relu}, '`activation` must be "dice" or a Keras activation'),
+        ({"activation": "dise"}, "(?i)activation.*dise"),
+    ],
+)
+def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DIN(**arguments)
+
+
+def test_a_target_of_unknown_dimension() -> None:
+    with pytest.raises(ValueError, match=r"`target` must have a known last dimension. Received: shape \(None, None\)"):
+        DIN().build((None, None))
