@@ -1,0 +1,1 @@
+"""From a shop's catalogue and logs to training records."""
