@@ -1,0 +1,99 @@
+"""The stand-in for TF Serving: the same gRPC services, from pip alone, for laptops and tests."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from mim_tf.errors import ServingError
+from mim_tf.serving.model_service import ModelService
+from mim_tf.serving.models import Models
+from mim_tf.serving.prediction_service import PredictionService
+from mim_tf.serving.signature import Signature
+
+_THREADS = 4 * (os.cpu_count() or 1)  # requests in work at once, as in TF Serving
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 256 * 2**20),  # bytes; gRPC's own limit is 4 MB
+    # Otherwise a second server would share the port in silence, and each would answer some of the requests.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Server:
+    """Serves the highest version of every model in a folder.
+
+    Models are loaded at once, the port is opened by `start`. Used as a context manager it starts and stops itself:
+
+        with Server("models", port=0) as server, Client(f"127.0.0.1:{server.port}") as client:
+            client.predict("ranker", inputs)
+
+    Args:
+        models: Folder laid out as `<model>/<integer version>/saved_model.pb`.
+        host: Address to listen at.
+        port: Port to listen at; 0 picks a free one, which `server.port` names after `start`.
+
+    Raises:
+        ServingError: If the folder holds no model, or if a model fails to load.
+    """
+
+    def __init__(self, models: str | Path, *, host: str = "127.0.0.1", port: int = 8500) -> None:
+        self.host = host
+        self.port = port
+        self._models = Models(Path(models))
+        self._server: grpc.Server | None = None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version served of each model."""
+        return {servable.name: servable.version for servable in self._models}
+
+    @property
+    def signatures(self) -> dict[str, dict[str, Signature]]:
+        """The signatures of each model, by their name."""
+        return {servable.name: dict(servable.signatures) for servable in self._models}
+
+    def start(self) -> None:
+        """Opens the port and answers from now on.
+
+        Raises:
+            ServingError: If the port cannot be opened.
+            RuntimeError: If the server is already started.
+        """
+        if self._server is not None:
+            raise RuntimeError(f"The server is already listening on {self.host}:{self.port}.")
+        server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix="serving"), options=_OPTIONS)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(self._models), server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self._models), server)
+        try:
+            self.port = server.add_insecure_port(f"{self.host}:{self.port}")
+        except RuntimeError as error:
+            raise ServingError(
+                f"Cannot listen on {self.host}:{self.port}: another server has the port, or the address is not this "
+                "machine's. Stop the other one or choose another port; 0 picks a free one."
+            ) from error
+        server.start()
+        self._server = server
+
+    def stop(self, grace: float = 30.0) -> None:
+        """Takes no new requests and returns when the running ones are answered.
+
+        Args:
+            grace: Longest wait in seconds; requests still running then are cancelled.
+        """
+        if self._server is not None:
+            self._server.stop(grace).wait()
+            self._server = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()

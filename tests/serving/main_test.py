@@ -1,0 +1,104 @@
+"""`python -m mim_tf.serving`, in processes of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mim_tf.serving.__main__ import main
+from mim_tf.serving.client import Client
+from mim_tf.serving.server import Server
+
+COMMAND = [sys.executable, "-m", "mim_tf.serving"]
+# As a user starts it: without the log level that the tests set for themselves.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+@pytest.fixture
+def process(models: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [*COMMAND, "--models", str(models), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    limit = threading.Timer(60, process.kill)  # a server that hangs fails the test instead of hanging it
+    limit.start()
+    yield process
+    limit.cancel()
+    process.kill()
+    process.communicate()
+
+
+def errors_in(log: str) -> list[str]:
+    """The lines of a log, without the one that is meant to be there."""
+    return [line for line in log.splitlines() if "notes is ignored" not in line]
+
+
+def read_until(process: subprocess.Popen[str], start: str) -> list[str]:
+    """Reads what the server prints up to the line that starts so; fails if the server ends before."""
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith(start):
+        assert process.stdout is not None
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.communicate()
+    return lines
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_requests_finish(
+    process: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    printed = read_until(process, "Listening on ")
+    assert "stand-in for TF Serving" in printed[0]
+    assert "ranker: version 10\n" in printed
+    assert "  lookup(item_id: int64 [?]) -> (embedding: float32 [?, 2], item_id: int64 [?])\n" in printed
+    (address,) = re.findall(r"127\.0\.0\.1:\d+", printed[-1])
+
+    with Client(address, timeout=60) as client, ThreadPoolExecutor(1) as threads:
+        running = threads.submit(client.predict, "ranker", {"folder": str(tmp_path)}, signature="wait")
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        process.send_signal(number)
+        read_until(process, "Stopping")
+        assert not running.done()
+        (tmp_path / "go").touch()
+        assert running.result()["polls"] > 0
+
+    rest, log = process.communicate(timeout=20)
+    assert (process.returncode, rest, errors_in(log)) == (0, "", [])
+
+
+def test_a_port_in_use_is_one_line_and_exit_1(server: Server, models: Path) -> None:
+    command = [*COMMAND, "--models", str(models), "--port", str(server.port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    assert done.returncode == 1
+    (line,) = errors_in(done.stderr)
+    assert line.startswith(f"error: Cannot listen on 127.0.0.1:{server.port}: another server has the port")
+
+
+def test_a_folder_without_models_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "readme").touch()
+    assert main(["--models", str(tmp_path), "--port", "0"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: `models` must be a folder that holds")
+    assert captured.err.count("\n") == 1
+
+
+def test_help_shows_the_layout_and_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for expected in ("stand-in", "<model>/<integer version>/saved_model.pb", "127.0.0.1", "8500", "picks a free one"):
+        assert expected in shown
+
+
+@pytest.mark.parametrize("port", ["65536", "8.5", "http"])
+def test_a_port_that_cannot_be(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--models", "models", "--port", port])
+    assert f"argument --port: must be an integer between 0 and 65535. Received: {port}." in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""GetModelStatus, called as any gRPC client calls it: without our own client."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+
+@pytest.fixture(scope="module")
+def stub(address: str) -> Iterator[Any]:
+    with grpc.insecure_channel(address) as channel:
+        yield model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+def request(spec: str) -> get_model_status_pb2.GetModelStatusRequest:
+    message = get_model_status_pb2.GetModelStatusRequest()
+    text_format.Parse(spec, message.model_spec)
+    return message
+
+
+@pytest.mark.parametrize("spec", ['name: "ranker"', 'name: "ranker" version { value: 10 }'])
+def test_the_version_served_is_available(stub: Any, spec: str) -> None:
+    (status,) = stub.GetModelStatus(request(spec), timeout=10).model_version_status
+    assert status.version == 10
+    assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    assert status.status.error_code == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        ('name: "nobody"', grpc.StatusCode.NOT_FOUND, "Could not find any versions of model nobody"),
+        ('name: "ranker" version { value: 2 }', grpc.StatusCode.NOT_FOUND, "Could not find version 2 of model ranker"),
+        ("", grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec"),
+    ],
+)
+def test_a_model_that_is_not_there(stub: Any, spec: str, code: grpc.StatusCode, message: str) -> None:
+    with pytest.raises(grpc.RpcError, match=message) as refusal:
+        stub.GetModelStatus(request(spec), timeout=10)
+    assert refusal.value.code() == code
