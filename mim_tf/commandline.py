@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -48,8 +49,10 @@ def set_keras_mode(*, legacy: bool) -> None:
 
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's main function; an error the user can mend becomes one message and exit code 1."""
-    # TensorFlow reads this when it is imported, which commands do only after their arguments were understood.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Commands import TensorFlow only after their arguments were understood, so this comes in time. What goes wrong
+    # comes back as an exception; the rest (no GPU found, slow paths taken) would bury the commands' own words.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         main()
     except MimError as error:

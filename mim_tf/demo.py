@@ -42,6 +42,7 @@ def main() -> None:
     overrides = [
         f"data.items={shop / 'items.parquet'}",
         f"data.impressions={shop / 'impressions.parquet'}",
+        f"data.pairs={shop / 'pairs.parquet'}",
         *arguments.overrides,
     ]
     run = ["--config", arguments.config, "--workdir", str(workdir)]

@@ -77,14 +77,16 @@ MOTIFS: dict[str, tuple[str, ...]] = {
 }
 
 
-def draw_product(category: str, shade: Colour, pattern: str, rng: np.random.Generator) -> bytes:
-    """Draws one product on an off-white ground; position, size, side and details differ from draw to draw.
+def draw_product(category: str, shade: Colour, pattern: str, rng: np.random.Generator, *, photo: bool = False) -> bytes:
+    """Draws one product; position, size, side and details differ from draw to draw.
 
     Args:
         category: a name in `SHAPES`.
         shade: the product's main colour.
         pattern: a name in `PATTERNS`.
         rng: where the accidental details come from.
+        photo: a shopper's snapshot, on whatever ground there was and less well centred; otherwise a catalogue
+            picture on off-white.
 
     Returns:
         A JPEG file of 64 x 64 pixels.
@@ -96,12 +98,16 @@ def draw_product(category: str, shade: Colour, pattern: str, rng: np.random.Gene
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}.")
     ground = int(rng.integers(236, 250))
+    background = (ground, ground, ground - int(rng.integers(0, 6)))
+    loose = 1.0
+    if photo:
+        background, loose = _mix(background, _one_shade(rng), 0.5), 2.5
     easel = Easel(
         _texture(shade, pattern, rng),
         edge=_mix(shade, (0, 0, 0), 0.4),
-        background=(ground, ground, ground - int(rng.integers(0, 6))),
-        centre=(0.5 + rng.uniform(-0.04, 0.04), 0.5 + rng.uniform(-0.03, 0.03)),
-        scale=rng.uniform(0.80, 0.92),
+        background=background,
+        centre=(0.5 + loose * rng.uniform(-0.04, 0.04), 0.5 + loose * rng.uniform(-0.03, 0.03)),
+        scale=rng.uniform(0.80, 0.92) / loose**0.25,
         mirrored=bool(rng.random() < 0.5),
     )
     SHAPES[category](easel, rng)
@@ -123,6 +129,12 @@ def _texture(shade: Colour, pattern: str, rng: np.random.Generator) -> Image.Ima
     share = Image.fromarray(np.rint(255 * PATTERNS[pattern](x, y)).astype(np.uint8))
     second = Image.new("RGB", share.size, _contrast(shade, rng))
     return Image.composite(second, Image.new("RGB", share.size, shade), share)
+
+
+def _one_shade(rng: np.random.Generator) -> Colour:
+    """Any shade of the palette."""
+    shades = [shade for tone in PALETTE.values() for shade in tone.values()]
+    return shades[rng.integers(len(shades))]
 
 
 def _contrast(shade: Colour, rng: np.random.Generator) -> Colour:

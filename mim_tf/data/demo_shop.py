@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 from mim_tf.data.demo_behaviour import DAY_SECONDS, Impressions, draw_tastes, simulate
 from mim_tf.data.demo_catalogue import MATERIAL_TASTES, Catalogue, draw_catalogue, write_title
 from mim_tf.data.demo_pictures import MOTIFS, PALETTE, draw_product
+from mim_tf.data.demo_searches import Searches, draw_searches
 
 FIRST_SECOND = 1_735_689_600  # 2025-01-01 00:00:00 UTC
 FIRST_ITEM_ID = 100_001
 FIRST_USER_ID = 1
-FEWEST = {"items": 50, "users": 10, "days": 10}
+FEWEST = {"items": 50, "users": 10, "days": 10, "searches": 10}
 STRONGEST = 5.0
 
 
@@ -40,6 +41,7 @@ def make_demo_shop(
     items: int = 600,
     users: int = 800,
     days: int = 120,
+    searches: int = 2500,
     seed: int = 0,
     content_strength: float = 1.0,
     id_strength: float = 1.0,
@@ -49,6 +51,8 @@ def make_demo_shop(
     - `items.parquet`: `item_id`, `title`, `category`, `image` (JPEG bytes), `first_seen` (seconds UTC).
     - `impressions.parquet`: `user_id`, `item_id`, `timestamp` (seconds UTC), `label` (1 = bought), in order of time.
       The items of one session share user and timestamp.
+    - `pairs.parquet`: `query_image` (JPEG bytes), `item_id`, `action` (always "purchase"), `timestamp`: the visual
+      search log.
     - `truth/items.parquet`, `truth/impressions.parquet`: the hidden attributes, and the `logit` behind each
       impression row by row. They are there to measure models against and are never to be trained on.
 
@@ -59,6 +63,7 @@ def make_demo_shop(
         items: how many items; half of them arrive while the log runs.
         users: how many users; each buys about 14 items.
         days: length of the log.
+        searches: how many of the purchases begin with a photo; all where there are fewer.
         seed: seed of all random draws.
         content_strength: scale of the taste in content; 0 removes it.
         id_strength: scale of the liking for communities; 0 removes it.
@@ -67,13 +72,13 @@ def make_demo_shop(
         ValueError: an argument is out of range, or the folder holds something.
     """
     target = Path(folder)
-    _check_sizes({"items": items, "users": users, "days": days}, seed)
+    _check_sizes({"items": items, "users": users, "days": days, "searches": searches}, seed)
     _check_strengths({"content_strength": content_strength, "id_strength": id_strength})
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"`folder` must be new or empty. Received: {target}.")
 
     # Each part draws from its own stream: a change in how pictures are drawn leaves the behaviour as it was.
-    streams = [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(5)]
+    streams = [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(6)]
     catalogue = draw_catalogue(items, days, streams[0])
     impressions = simulate(
         catalogue,
@@ -86,6 +91,7 @@ def make_demo_shop(
     tables = {
         "items": _items(catalogue, titles=streams[3], pictures=streams[4]),
         "impressions": _impressions(impressions),
+        "pairs": _pairs(draw_searches(catalogue, impressions, searches, streams[5])),
         "truth/items": _true_items(catalogue),
         "truth/impressions": pa.table({"logit": impressions.logit}),
     }
@@ -127,6 +133,17 @@ def _impressions(impressions: Impressions) -> pa.Table:
             "item_id": _item_ids(impressions.item),
             "timestamp": FIRST_SECOND + impressions.second,
             "label": impressions.bought,
+        }
+    )
+
+
+def _pairs(searches: Searches) -> pa.Table:
+    return pa.table(
+        {
+            "query_image": pa.array(searches.photo, pa.binary()),
+            "item_id": _item_ids(searches.item),
+            "action": ["purchase"] * len(searches.photo),
+            "timestamp": FIRST_SECOND + searches.second,
         }
     )
 
@@ -175,10 +192,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=600, help="number of items; half of them arrive during the log")
     parser.add_argument("--users", type=int, default=800, help="number of users; each buys about 14 items")
     parser.add_argument("--days", type=int, default=120, help="length of the log in days")
+    parser.add_argument("--searches", type=int, default=2500, help="purchases that begin with a shopper's photo")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same shop")
     chosen = parser.parse_args(arguments)
     try:
-        make_demo_shop(chosen.out, items=chosen.items, users=chosen.users, days=chosen.days, seed=chosen.seed)
+        make_demo_shop(
+            chosen.out,
+            items=chosen.items,
+            users=chosen.users,
+            days=chosen.days,
+            searches=chosen.searches,
+            seed=chosen.seed,
+        )
     except ValueError as error:
         parser.error(str(error))
     print(f"{chosen.items} items and the purchases of {chosen.users} users are in {chosen.out}.")

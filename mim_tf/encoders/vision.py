@@ -11,6 +11,7 @@ import tensorflow as tf
 # Architectures by name: the arguments of `keras_nlp.models.ViTBackbone` apart from the image's shape.
 VISION_ENCODERS: dict[str, dict[str, Any]] = {
     "vit_nano": {"patch_size": 16, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64},
+    "vit_mini": {"patch_size": 16, "num_layers": 3, "num_heads": 4, "hidden_dim": 128, "mlp_dim": 256},
     "vit_tiny": {"patch_size": 8, "num_layers": 4, "num_heads": 4, "hidden_dim": 128, "mlp_dim": 256},
     "vit_small": {"patch_size": 8, "num_layers": 6, "num_heads": 6, "hidden_dim": 192, "mlp_dim": 384},
 }

@@ -40,12 +40,10 @@ class CsftModel(keras.Model):
         queries = tf.shape(batch["query_image"])[0]
         # One pass through F_V for queries and candidates: two smaller ones leave cores idle.
         images = self.items.vision(tf.concat([batch["query_image"], batch["image"]], axis=0), training=True)
-        image = images[queries:]
-        text = self.items.text(batch["token_ids"], training=True)
-        candidates = ItemEmbeddings(image, text, self.items.fusion(image, text))
+        texts = self.items.text(batch["token_ids"], training=True)
         return multi_level_loss(
             images[:queries],
-            candidates,
+            self.items.fuse(images[queries:], texts),
             batch["item"],
             temperature=self.temperature,
             alpha=self.alpha,

@@ -51,7 +51,12 @@ class ItemEncoder(keras.Model):
         """Embed a batch of items."""
         image = self.vision(images, training=training)
         text = self.text(token_ids, training=training)
-        return ItemEmbeddings(image, text, self.fusion(image, text))
+        return self.fuse(image, text)
+
+    def fuse(self, image: tf.Tensor, text: tf.Tensor) -> ItemEmbeddings:
+        """Add `h_MM` to the two single-modality embeddings."""
+        # The contrastive loss shapes directions only. At unit length every behaviour counts alike in the sums (7).
+        return ItemEmbeddings(image, text, tf.math.l2_normalize(self.fusion(image, text), axis=-1))
 
     def fingerprint(self) -> str:
         """16 hex digits that differ whenever the encoder's weights or vocabulary do."""

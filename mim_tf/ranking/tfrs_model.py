@@ -39,6 +39,10 @@ class RankingModel(tfrs.Model):
             ],
         )
 
+    def call(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Click probabilities `[batch]`."""
+        return tf.sigmoid(self._logits(features))
+
     def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The loss of a batch with `label` among its features."""
         labels = tf.cast(inputs["label"], tf.float32)[:, tf.newaxis]

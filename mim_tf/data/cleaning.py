@@ -1,0 +1,195 @@
+"""Parting the rows that can be used from those that cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ibis
+import ibis.expr.types as ir
+
+from mim_tf.data.contract import Checked
+from mim_tf.data.images import IMAGE, ImageFolder, store_checked_images
+from mim_tf.data.rejects import REASON, Reason, Rejects, first_reason
+from mim_tf.data.sources import FILE, ROW, Source, reading
+from mim_tf.data.timespan import readable, span
+from mim_tf.data.workspace import Workspace
+from mim_tf.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a step, the rows done and the rows in all."""
+ACTIONS = ("click", "purchase")
+# -1 pads histories; the two smallest integers mark the empty and the deleted slots of the lookup table.
+_RESERVED = (-1, -(2**63), -(2**63) + 1)
+_IMAGES_PER_BATCH = 512
+
+
+def clean_items(
+    workspace: Workspace, catalogue: Checked, rejects: Rejects, progress: Progress
+) -> tuple[ir.Table, ir.Table]:
+    """Clean the catalogue; of items with one id the first good one stays.
+
+    Args:
+        workspace: the engine.
+        catalogue: the items as the contract gives them.
+        rejects: takes the bad rows.
+        progress: told about the images checked.
+
+    Returns:
+        The good items (`ROW, item_id, title, category`), and their images (`ROW, image`).
+
+    Raises:
+        DataError: no item is left.
+    """
+    take = _Taker(workspace, catalogue, rejects)
+    items = take.table.mutate(category=take.table.category.cast("string").strip())
+    good = take(
+        items,
+        (items.item_id.isnull(), Reason.MISSING_ITEM_ID),
+        (_is_reserved(items.item_id), Reason.RESERVED_ITEM_ID),
+        (items.title == "", Reason.EMPTY_TITLE),
+        (items.category.fill_null("") == "", Reason.MISSING_CATEGORY),
+    )
+    images = _checked_images(workspace, catalogue.source, good, IMAGE, Reason.UNDECODABLE_IMAGE, progress)
+    good = take.judged(good.inner_join(images.select(ROW, REASON), ROW))
+    again = ibis.row_number().over(ibis.window(group_by="item_id", order_by=ROW))
+    good = good.mutate(again=again)
+    good = take(good, (good.again > 0, Reason.DUPLICATE_ITEM_ID))
+    rejects.check_some_left(catalogue.source, workspace.count(good))
+    return workspace.keep(good.select(ROW, "item_id", "title", "category")), images.select(ROW, IMAGE)
+
+
+def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejects: Rejects) -> ir.Table:
+    """Clean the impressions and give each the category of its item.
+
+    Args:
+        workspace: the engine.
+        log: the impressions as the contract gives them.
+        items: the good items.
+        rejects: takes the bad rows.
+
+    Returns:
+        The good rows: `ROW, user_id, item_id, category, timestamp, label`.
+
+    Raises:
+        DataError: no row is left.
+    """
+    take = _Taker(workspace, log, rejects)
+    rows = _with_category(take.table, items)
+    good = take(
+        rows,
+        (rows.category.isnull(), Reason.UNKNOWN_ITEM),
+        (rows.user_id.isnull(), Reason.MISSING_USER),
+        (rows.timestamp.isnull(), Reason.MISSING_TIMESTAMP),
+        (rows.label.isnull() | rows.label.notin([0, 1]), Reason.BAD_LABEL),
+    )
+    rejects.check_some_left(log.source, workspace.count(good))
+    return workspace.keep(good.drop(FILE))
+
+
+def clean_pairs(
+    workspace: Workspace,
+    log: Checked,
+    items: ir.Table,
+    rejects: Rejects,
+    progress: Progress,
+    *,
+    action: str,
+    before: int | None,
+) -> tuple[ir.Table, ir.Table]:
+    """Clean the visual search log and choose the rows that train.
+
+    Args:
+        workspace: the engine.
+        log: the pairs as the contract gives them.
+        items: the good items.
+        rejects: takes the bad rows.
+        progress: told about the images checked.
+        action: the action that makes a pair, "click" or "purchase".
+        before: rows with a timestamp from here on are left to validation; None keeps all.
+
+    Returns:
+        The good rows of that action (`ROW, item_id`), and their query images (`ROW, image`).
+
+    Raises:
+        DataError: no row is left.
+    """
+    take = _Taker(workspace, log, rejects)
+    rows = _with_category(take.table, items)
+    cases = [
+        (rows.category.isnull(), Reason.UNKNOWN_ITEM),
+        (rows.action.isnull() | rows.action.notin(ACTIONS), Reason.UNKNOWN_ACTION),
+    ]
+    if "timestamp" in rows.columns:
+        cases.append((rows.timestamp.isnull(), Reason.MISSING_TIMESTAMP))
+    good = take(rows, *cases)
+    rejects.check_some_left(log.source, workspace.count(good))
+    good = _chosen(workspace, log.source, good, action, before)
+    images = _checked_images(workspace, log.source, good, "query_image", Reason.UNDECODABLE_QUERY_IMAGE, progress)
+    good = take.judged(good.inner_join(images.select(ROW, REASON), ROW))
+    rejects.check_some_left(log.source, workspace.count(good))
+    return workspace.keep(good.select(ROW, "item_id")), images.select(ROW, IMAGE)
+
+
+class _Taker:
+    """Hands the bad rows of one source to the reject file."""
+
+    def __init__(self, workspace: Workspace, checked: Checked, rejects: Rejects) -> None:
+        self._workspace, self._setting, self._rejects = workspace, checked.source.setting, rejects
+        with reading(checked.source.setting, checked.source.path):
+            self.table = workspace.keep(checked.rows)
+        self._first_rows = workspace.keep(self.table.group_by(FILE).aggregate(first=self.table[ROW].min()))
+
+    def __call__(self, rows: ir.Table, *cases: tuple[ir.Value, Reason]) -> ir.Table:
+        """Leave out the rows for which a case holds; its first case is a row's reason."""
+        return self.judged(rows.mutate(**{REASON: first_reason(*cases)}))
+
+    def judged(self, rows: ir.Table) -> ir.Table:
+        """Leave out the rows that have a `REASON`."""
+        return self._rejects.take(self._setting, self._workspace.keep(rows), self._first_rows)
+
+
+def _checked_images(
+    workspace: Workspace, source: Source, wanted: ir.Table, name: str, undecodable: Reason, progress: Progress
+) -> ir.Table:
+    """Check the images of the wanted rows once and keep them in a scratch file, wherever they came from."""
+    column = name if name in source.columns else f"{name}_path"
+    rows = source.table.semi_join(wanted, ROW).select(ROW, column)
+    path = workspace.scratch / f"{name}.parquet"
+    total, done = workspace.count(wanted), 0
+
+    def report(checked: int) -> None:
+        nonlocal done
+        done += checked
+        progress(f"check {name}s", done, total)
+
+    files = ImageFolder(source.filesystem, source.folder)
+    with reading(source.setting, source.path):
+        batches = workspace.stream(rows, _IMAGES_PER_BATCH)
+        store_checked_images(batches, path, files=files, undecodable=undecodable, progress=report)
+    return workspace.connection.read_parquet(str(path))
+
+
+def _chosen(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:
+    """The rows of one action, and where there are timestamps of the training period."""
+    timed = "timestamp" in rows.columns
+    chosen = rows.filter(rows.action == action)
+    if timed and before is not None:
+        chosen = chosen.filter(chosen.timestamp < before)
+    if workspace.count(chosen) == 0:
+        until = f" before `data.validation_from`, {readable(before)}" if timed and before is not None else ""
+        actions = ", ".join(rows.select("action").distinct().order_by("action").to_pyarrow()["action"].to_pylist())
+        seen = f"the actions {actions}" + (f" and {span(rows)}" if timed else "")
+        raise DataError(
+            f"`{source.setting}` must hold rows with the action {action} (`data.pairs_action`){until}. "
+            f"Received: {source.path}, with {seen}."
+        )
+    return chosen
+
+
+def _with_category(rows: ir.Table, items: ir.Table) -> ir.Table:
+    """Add the category of each row's item, null where the item is not known."""
+    return rows.left_join(items.select("item_id", "category"), "item_id").select(*rows.columns, "category")
+
+
+def _is_reserved(item_id: ir.Column) -> ir.Value:
+    return item_id == "" if item_id.type().is_string() else item_id.isin(_RESERVED)

@@ -1,0 +1,22 @@
+"""Sampling and shuffling by a hash of keys, so that a row's fate does not depend on the engine or on luck."""
+
+from __future__ import annotations
+
+import ibis
+import ibis.expr.types as ir
+
+
+def hashed(seed: int, *keys: ir.Column) -> ir.StringValue:
+    """Hash keys to 32 hexadecimal digits that sort in an order unlike the keys'.
+
+    MD5 over the UTF-8 text `seed:key:key...` is the one hash that DuckDB and Spark spell alike and compute alike, and
+    hexadecimal text sorts the same in both; their own 64-bit hashes differ. It need not be secure here, only mixed.
+
+    Args:
+        seed: another seed gives another order.
+        keys: columns of one table; together they should tell its rows apart.
+    """
+    text: ir.Value = ibis.literal(str(seed))
+    for key in keys:
+        text = text + ibis.literal(":") + key.cast("string")
+    return text.hexdigest("md5")

@@ -1,0 +1,202 @@
+"""From a shop's catalogue and logs to training records: the work of `python -m mim_tf.prepare`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ibis.expr.types as ir
+
+from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items, clean_pairs
+from mim_tf.data.contract import Checked, Contract, check_contract
+from mim_tf.data.hard_negatives import with_hard_negatives
+from mim_tf.data.histories import with_histories
+from mim_tf.data.pairs import logged_pairs, mined_pairs, purchases_of
+from mim_tf.data.record_folder import RecordFolder
+from mim_tf.data.rejects import Rejects
+from mim_tf.data.sources import Source, open_source
+from mim_tf.data.timespan import readable, span
+from mim_tf.data.workspace import Workspace
+from mim_tf.errors import DataError
+
+REJECTS_FILE = "rejects.parquet"
+Location = str | os.PathLike[str]
+
+
+def prepare(
+    *,
+    items: Location,
+    folder: Location,
+    impressions: Location | None = None,
+    pairs: Location | None = None,
+    title_columns: Sequence[str] = ("title",),
+    validation_from: int | None = None,
+    history_length: int = 50,
+    pairs_action: str = "purchase",
+    pairs_per_purchase: int = 3,
+    pairs_window_days: int = 30,
+    shards: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Check the shop's data and write training records.
+
+    Args:
+        items: the catalogue, a path or URI as `open_source` takes it.
+        folder: a new or empty local folder for the records, `schema.json` and `rejects.parquet`. It is complete only
+            when this returns: let it be one that is renamed into place then.
+        impressions: the log of what users were shown and bought; without it only items and pairs are made.
+        pairs: the visual search log, of which rows of another action and, where it has timestamps, of the validation
+            period are left out; without it pairs are mined from the impressions of the training period. With neither
+            log only items are made.
+        title_columns: columns of the catalogue that make the title, joined by ". ".
+        validation_from: rows from this time on (seconds UTC) validate, earlier ones train; needed with impressions.
+        history_length: behaviours per impression, at most.
+        pairs_action: the action of the search log that makes a pair, "click" or "purchase".
+        pairs_per_purchase: mined pairs per purchase, at most.
+        pairs_window_days: how long before its purchase a mined pair's query may lie, in days.
+        shards: files per kind of record; at least the number of workers that will train.
+        seed: of the order of rows and of the hard negatives. The same input and seed give the same bytes.
+        progress: called with the name of a step, the rows done and the rows in all.
+
+    Returns:
+        Figures: rows kept and rejected, pairs, empty histories, seconds, input rows per second.
+
+    Raises:
+        DataError: the data break the contract, or a setting leaves nothing to train or validate on.
+    """
+    started = time.perf_counter()
+    _check_positive(
+        history_length=history_length,
+        pairs_per_purchase=pairs_per_purchase,
+        pairs_window_days=pairs_window_days,
+        shards=shards,
+    )
+    if pairs_action not in ACTIONS:
+        raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
+    if impressions is not None and validation_from is None:
+        raise DataError("`data.validation_from` must be given where there are impressions. Received: nothing.")
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tell = progress or _silent
+    with Workspace(target) as workspace, Rejects(target / REJECTS_FILE, workspace) as rejects:
+        contract = check_contract(
+            open_source(workspace.connection, "data.items", os.fspath(items)),
+            _open(workspace, "data.impressions", impressions),
+            _open(workspace, "data.pairs", pairs),
+            title_columns,
+        )
+        records = RecordFolder(target, workspace, shards=shards, seed=seed, progress=tell)
+        job = _Job(workspace, rejects, records, tell, seed)
+        job.write_items(contract.items)
+        purchases = None
+        if contract.impressions and validation_from is not None:
+            purchases = job.write_impressions(contract.impressions, validation_from, history_length)
+        if contract.pairs:
+            job.write_logged_pairs(contract.pairs, action=pairs_action, before=validation_from)
+        elif purchases is not None:
+            job.write_mined_pairs(purchases, per_purchase=pairs_per_purchase, window_days=pairs_window_days)
+        job.write_schema(contract, history_length)
+    seconds = time.perf_counter() - started
+    speed = {"seconds": seconds, "rows_per_second": job.rows_read / seconds}
+    return job.metrics | rejects.metrics() | speed
+
+
+class _Job:
+    """The steps of one preparation, each of which needs what the ones before it made."""
+
+    def __init__(
+        self, workspace: Workspace, rejects: Rejects, records: RecordFolder, progress: Progress, seed: int
+    ) -> None:
+        self.metrics: dict[str, float] = {}
+        self.rows_read = 0
+        self._workspace, self._rejects, self._records = workspace, rejects, records
+        self._progress, self._seed = progress, seed
+
+    def write_items(self, catalogue: Checked) -> None:
+        """Clean and write the catalogue, and keep it for the other steps."""
+        self._items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
+        self._records.items(self._items, self._images)
+        self.metrics["items"] = self._workspace.count(self._items)
+        self._count("items", catalogue)
+
+    def write_impressions(self, log: Checked, validation_from: int, history_length: int) -> ir.Table:
+        """Clean, split and write the impressions; returns the purchases of the training period."""
+        rows = clean_impressions(self._workspace, log, self._items, self._rejects)
+        _check_split(rows, validation_from)
+        known = self._workspace.keep(with_histories(rows, history_length))
+        train = known.filter(known.timestamp < validation_from)
+        validation = known.filter(known.timestamp >= validation_from)
+        self._records.impressions(train, validation)
+        self._count("impressions", log)
+        for split, part in (("train", train), ("validation", validation)):
+            total, empty = self._workspace.count(part), self._workspace.count(part.filter(part.history.isnull()))
+            self.metrics |= {f"impressions_{split}": total, f"empty_history_share_{split}": empty / total}
+        return self._workspace.keep(purchases_of(rows.filter(rows.timestamp < validation_from)))
+
+    def write_logged_pairs(self, log: Checked, *, action: str, before: int | None) -> None:
+        """Clean and write the pairs of a visual search log."""
+        rows, queries = clean_pairs(
+            self._workspace, log, self._items, self._rejects, self._progress, action=action, before=before
+        )
+        self._count("pairs", log)
+        used, seen = self._workspace.count(rows), self._workspace.count(log.rows)
+        self.metrics["pairs_left_out"] = seen - used - self.metrics["pairs_rejected"]
+        self._write_pairs(logged_pairs(rows, self._items), queries, None)
+
+    def write_mined_pairs(self, purchases: ir.Table, *, per_purchase: int, window_days: int) -> None:
+        """Mine pairs out of purchases and write them; their queries are images of items."""
+        pairs = mined_pairs(purchases, self._items, per_purchase=per_purchase, window_days=window_days)
+        pairs = self._workspace.keep(pairs)
+        if not self._workspace.count(pairs):
+            raise DataError(
+                "`data.pairs_window_days` must span two purchases of different items by one user. "
+                f"Received: {window_days} days, with {span(purchases)}."
+            )
+        self._write_pairs(pairs, self._images, purchases.select("user_id", "item_id").distinct())
+
+    def write_schema(self, contract: Contract, history_length: int) -> None:
+        """Write down what the records hold."""
+        log = contract.impressions
+        user_id = str(log.rows.user_id.type()) if log else None
+        self._records.save_schema(str(self._items.item_id.type()), user_id, history_length if log else None)
+
+    def _write_pairs(self, pairs: ir.Table, queries: ir.Table, bought: ir.Table | None) -> None:
+        if self._workspace.count(self._items) < 2:
+            raise DataError("`data.items` must hold at least two items, or no pair has a negative. Received: 1 item.")
+        keep = self._workspace.keep
+        pairs = keep(pairs)
+        negatives = keep(with_hard_negatives(pairs, self._items, bought, seed=self._seed, keep=keep))
+        self._records.pairs(pairs.inner_join(negatives, "key"), self._items, self._images, queries)
+        self.metrics["pairs"] = self._workspace.count(pairs)
+        self.metrics["pairs_hard_negative_fallback"] = self._workspace.count(negatives.filter(negatives.fallback))
+
+    def _count(self, name: str, checked: Checked) -> None:
+        self.rows_read += self._workspace.count(checked.rows)
+        self.metrics[f"{name}_rejected"] = self._rejects.count(checked.source.setting)
+
+
+def _check_positive(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise DataError(f"`data.{name}` must be at least 1. Received: {value}.")
+
+
+def _check_split(rows: ir.Table, validation_from: int) -> None:
+    """Refuse a split that leaves one side empty."""
+    is_train = rows.timestamp < validation_from
+    for part, rule in ((is_train, "after the first impression"), (~is_train, "at or before the last impression")):
+        if not rows.filter(part).limit(1).count().to_pyarrow().as_py():
+            raise DataError(
+                f"`data.validation_from` must lie {rule}. Received: {readable(validation_from)}, with {span(rows)}."
+            )
+
+
+def _open(workspace: Workspace, setting: str, path: Location | None) -> Source | None:
+    return None if path is None else open_source(workspace.connection, setting, os.fspath(path))
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """Report to nobody."""

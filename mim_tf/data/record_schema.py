@@ -1,0 +1,98 @@
+"""What the training records hold: the fields of each kind, and the `schema.json` that lies beside the shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import tensorflow as tf
+
+from mim_tf.errors import DataError
+
+SCHEMA_FILE = "schema.json"
+ITEMS, PAIRS = "items/items", "pairs/train"
+TRAIN, VALIDATION = "impressions/train", "impressions/validation"
+HISTORY_PREFIX = "history_"
+"""Fields that hold one value per behaviour; all others hold one value."""
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "items": {"item_id": "item_id", "title": "string", "category": "string", "image": "string"},
+    "pairs": {
+        "query_image": "string",
+        "item_id": "item_id",
+        "image": "string",
+        "title": "string",
+        "negative_item_id": "item_id",
+        "negative_image": "string",
+        "negative_title": "string",
+    },
+    "impressions": {
+        "user_id": "user_id",
+        "item_id": "item_id",
+        "category": "string",
+        "timestamp": "int64",
+        "label": "int64",
+        "history_item_id": "item_id",
+        "history_category": "string",
+        "history_timestamp": "int64",
+    },
+}
+"""Per kind of record its fields and their types; an id's type is the shop's, int64 or string."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: its path in the folder, its records, and its size in bytes."""
+
+    file: str
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RecordSchema:
+    """What a folder of training records holds.
+
+    Attributes:
+        item_id: "int64" or "string".
+        user_id: "int64" or "string"; None without impressions.
+        history_length: behaviours per impression, at most; None without impressions.
+        counts: records per `<kind>/<split>`.
+        shards: the files per `<kind>/<split>`.
+    """
+
+    item_id: str
+    user_id: str | None
+    history_length: int | None
+    counts: dict[str, int]
+    shards: dict[str, list[Shard]]
+
+    def fields(self, kind: str) -> dict[str, tf.DType]:
+        """The fields of one kind of record and what they are read as."""
+        types = {"item_id": self.item_id, "user_id": self.user_id}
+        return {name: tf.as_dtype(types.get(of) or of) for name, of in FIELDS[kind].items()}
+
+    def save(self, folder: str) -> None:
+        """Write it into a folder."""
+        with tf.io.gfile.GFile(posixpath.join(folder, SCHEMA_FILE), "w") as file:
+            file.write(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> RecordSchema:
+        """Read it from a folder.
+
+        Raises:
+            DataError: the folder holds no training records.
+        """
+        path = posixpath.join(os.fspath(folder), SCHEMA_FILE)
+        try:
+            with tf.io.gfile.GFile(path, "r") as file:
+                held = json.loads(file.read())
+            shards = {name: [Shard(**shard) for shard in of] for name, of in held.pop("shards").items()}
+            return cls(shards=shards, **held)
+        except tf.errors.NotFoundError as error:
+            raise DataError(f"`folder` must hold training records made by `prepare`. Received: {folder}.") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"`{SCHEMA_FILE}` must be as `prepare` wrote it. Received: {path}: {error}") from error

@@ -1,0 +1,93 @@
+"""Writing training records: Arrow batches in, TFRecord shards of `tf.train.Example` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from mim_tf.data.record_schema import HISTORY_PREFIX, Shard
+
+_HISTORY = HISTORY_PREFIX.removesuffix("_")
+_Values = list[list[int]] | list[list[bytes]]
+
+
+def write_shards(
+    folder: Path,
+    name: str,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    total: int,
+    shards: int,
+    progress: Callable[[str, int, int], None],
+) -> list[Shard]:
+    """Write the rows in turn to each shard: `<name>-00000-of-0000N.tfrecord`.
+
+    Args:
+        folder: the folder of all records.
+        name: `<kind>/<split>`.
+        batches: the rows, one column per field; `history` stands for the fields of behaviours.
+        total: rows in all; there are never more shards than rows.
+        shards: files to write.
+        progress: told about the rows written.
+
+    Returns:
+        The shards.
+    """
+    count = max(1, min(shards, total))
+    files = [f"{name}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    done = 0
+    with ExitStack() as stack:
+        writers = [stack.enter_context(tf.io.TFRecordWriter(str(folder / file))) for file in files]
+        for batch in batches:
+            for example in encode(batch):
+                writers[done % count].write(example)
+                done += 1
+            progress(f"write {name}", done, total)
+    return [
+        Shard(file, records=len(range(number, done, count)), bytes=(folder / file).stat().st_size)
+        for number, file in enumerate(files)
+    ]
+
+
+def encode(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Encode each row of a batch as a serialized `tf.train.Example`, the same row always as the same bytes."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    if _HISTORY in columns:
+        columns |= _history_columns(columns.pop(_HISTORY))
+    features = [(name, *_values(column)) for name, column in columns.items()]
+    for row in range(batch.num_rows):
+        example = tf.train.Example()
+        for name, is_text, values in features:
+            feature = example.features.feature[name]
+            # Touching the list marks its kind even when it stays empty.
+            (feature.bytes_list if is_text else feature.int64_list).value.extend(values[row])
+        yield example.SerializeToString(deterministic=True)
+
+
+def _history_columns(history: pa.ListArray) -> dict[str, pa.ListArray]:
+    """Part an array of lists of structs into one array of lists per field; a null list becomes an empty one."""
+    lengths = pc.fill_null(pc.list_value_length(history), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    behaviours = history.flatten()
+    fields = (field.name for field in behaviours.type if field.name != "position")
+    return {
+        HISTORY_PREFIX + name: pa.ListArray.from_arrays(offsets, pc.struct_field(behaviours, name)) for name in fields
+    }
+
+
+def _values(column: pa.Array) -> tuple[bool, _Values]:
+    """Give each row's values as a list, and whether they are bytes."""
+    of_lists = pa.types.is_list(column.type)
+    flat = column.values if of_lists else column
+    is_text = not pa.types.is_integer(flat.type)
+    flat = flat.cast(pa.large_binary()) if is_text else flat
+    if of_lists:
+        return is_text, pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), flat).to_pylist()
+    return is_text, [[value] for value in flat.to_pylist()]

@@ -1,0 +1,115 @@
+"""Rows that are left out: each is written down with the reason, and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mim_tf.data.sources import FILE, ROW, Source
+from mim_tf.data.workspace import Workspace
+from mim_tf.errors import DataError
+
+REASON = "__reason"
+"""The column that says why a row is left out; null where it is kept."""
+_ROWS_AT_ONCE = 65_536
+_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("key", pa.string()), ("reason", pa.string())])
+
+
+class Reason(StrEnum):
+    """Why a row is left out, as the reject file says it."""
+
+    MISSING_ITEM_ID = "missing item_id"
+    RESERVED_ITEM_ID = "reserved item_id"
+    DUPLICATE_ITEM_ID = "duplicate item_id"
+    EMPTY_TITLE = "empty title"
+    MISSING_CATEGORY = "missing category"
+    UNDECODABLE_IMAGE = "undecodable image"
+    UNREADABLE_IMAGE_FILE = "unreadable image file"
+    IMAGE_PATH_OUTSIDE = "image path outside the folder"
+    UNKNOWN_ITEM = "unknown item"
+    BAD_LABEL = "label not 0 or 1"
+    MISSING_USER = "missing user_id"
+    MISSING_TIMESTAMP = "missing timestamp"
+    UNDECODABLE_QUERY_IMAGE = "undecodable query image"
+    UNKNOWN_ACTION = "unknown action"
+
+
+class Rejects:
+    """The reject file: `file`, `row` (from 0, in that file), `key` (the item id as text) and `reason`."""
+
+    def __init__(self, path: Path, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._writer = pq.ParquetWriter(path, _SCHEMA)
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def take(self, setting: str, table: ir.Table, first_rows: ir.Table) -> ir.Table:
+        """Write down the rows that have a `REASON`.
+
+        Args:
+            setting: the setting of the table's source, to count by.
+            table: with `FILE`, `ROW`, `REASON` and `item_id`.
+            first_rows: `FILE` and `first`, the `ROW` each file begins with.
+
+        Returns:
+            The rows without a reason.
+        """
+        bad = table.filter(table[REASON].notnull()).join(first_rows, FILE)
+        columns = {"file": bad[FILE], "row": bad[ROW] - bad.first, "key": bad.item_id.cast("string")}
+        rows = bad.order_by(ROW).select(**columns, reason=bad[REASON])
+        for batch in self._workspace.stream(rows, _ROWS_AT_ONCE):
+            self._writer.write_table(pa.Table.from_batches([batch]).cast(_SCHEMA))
+            for counted in batch.column("reason").value_counts().to_pylist():
+                self._counts[setting, counted["values"]] += counted["counts"]
+        return table.filter(table[REASON].isnull()).drop(REASON)
+
+    def count(self, setting: str) -> int:
+        """How many rows of one source were left out."""
+        return sum(count for (of, _), count in self._counts.items() if of == setting)
+
+    def check_some_left(self, source: Source, left: int) -> None:
+        """Refuse a source of which nothing is left.
+
+        Raises:
+            DataError: `left` is 0; the message counts the rejected rows by reason.
+        """
+        if left:
+            return
+        reasons = (f"{reason}: {count}" for (of, reason), count in sorted(self._counts.items()) if of == source.setting)
+        raise DataError(
+            f"`{source.setting}` must hold at least one row that can be used. "
+            f"Received: {source.path}, where nothing is left ({', '.join(reasons) or 'it has no rows'})."
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Count per reason over all sources, as `rejected_<reason>`."""
+        totals: Counter[str] = Counter()
+        for (_, reason), count in self._counts.items():
+            totals[f"rejected_{reason.replace(' ', '_')}"] += count
+        return {name: float(count) for name, count in sorted(totals.items())}
+
+    def __enter__(self) -> Self:
+        """Enter; nothing more to do."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+def first_reason(*cases: tuple[ir.Value, Reason]) -> ir.Value:
+    """Name the first reason whose condition holds, null where none does.
+
+    A condition that is null counts as false.
+    """
+    branches = ((condition, ibis.literal(str(reason))) for condition, reason in cases)
+    return ibis.cases(*branches, else_=ibis.null("string"))

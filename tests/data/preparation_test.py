@@ -1,0 +1,279 @@
+"""Preparation as a whole: splits, histories and pairs against pandas, the same bytes twice, and its refusals."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mim_tf.data.preparation import prepare
+from mim_tf.data.record_schema import RecordSchema
+from mim_tf.data.records import read_impressions, read_items, read_pairs
+from mim_tf.errors import DataError
+
+VALIDATION_FROM = 80 * 86_400
+
+
+def impressions_of(folder: Path, split: str) -> list[tuple[Any, ...]]:
+    rows = read_impressions(folder, split).as_numpy_iterator()
+    return [(row["user_id"], row["item_id"], row["timestamp"], row["label"]) for row in rows]
+
+
+def test_the_split_is_by_time_and_loses_no_row(shop: Any) -> None:
+    settings = shop.settings()
+    metrics = prepare(**settings)
+    for split, expected in (
+        ("train", shop.impressions[shop.impressions.timestamp < VALIDATION_FROM]),
+        ("validation", shop.impressions[shop.impressions.timestamp >= VALIDATION_FROM]),
+    ):
+        rows = impressions_of(settings["folder"], split)
+        assert sorted(rows) == sorted(expected.itertuples(index=False, name=None))
+        assert metrics[f"impressions_{split}"] == len(expected)
+    assert "rejected_unknown_item" not in metrics
+
+
+def test_the_first_second_of_validation_validates(shop: Any) -> None:
+    shop.impressions.loc[0, "timestamp"] = VALIDATION_FROM
+    shop.impressions.loc[1, "timestamp"] = VALIDATION_FROM - 1
+    settings = shop.settings()
+    prepare(**settings)
+    assert VALIDATION_FROM in {row[2] for row in impressions_of(settings["folder"], "validation")}
+    assert max(row[2] for row in impressions_of(settings["folder"], "train")) == VALIDATION_FROM - 1
+
+
+@pytest.mark.parametrize("ids", ["int64", "string"])
+def test_histories_in_the_records_equal_pandas(shop: Any, ids: str) -> None:
+    if ids == "string":
+        shop.items = shop.items.astype({"item_id": str})
+        shop.impressions = shop.impressions.astype({"item_id": str, "user_id": str})
+    settings = shop.settings()
+    metrics = prepare(**settings)
+    category = dict(zip(shop.items.item_id, shop.items.category, strict=True))
+    bought = shop.impressions[shop.impressions.label == 1].sort_values(["timestamp", "item_id"])
+
+    def plain(value: Any) -> Any:
+        return value.decode() if isinstance(value, bytes) else int(value)
+
+    empty = {"train": 0, "validation": 0}
+    for split in empty:
+        for row in read_impressions(settings["folder"], split).as_numpy_iterator():
+            past = bought[(bought.user_id == plain(row["user_id"])) & (bought.timestamp < row["timestamp"])].tail(3)
+            gap = 3 - len(past)
+            empty[split] += gap == 3
+            pad = "" if ids == "string" else -1
+            assert [plain(item) for item in row["history_item_id"]] == [*past.item_id, *[pad] * gap]
+            assert list(row["history_timestamp"]) == [*past.timestamp, *[0] * gap]
+            assert [plain(c) for c in row["history_category"]] == [*past.item_id.map(category), *[""] * gap]
+            assert plain(row["category"]) == category[plain(row["item_id"])]
+        assert metrics[f"empty_history_share_{split}"] == empty[split] / metrics[f"impressions_{split}"]
+    schema = RecordSchema.load(str(settings["folder"]))
+    assert (schema.item_id, schema.user_id, schema.history_length) == (ids, ids, 3)
+
+
+def test_items_are_self_contained(shop: Any) -> None:
+    shop.items["brand"] = "Acme"
+    settings = shop.settings(title_columns=("title", "brand"))
+    metrics = prepare(**settings)
+    rows = {row["item_id"]: row for row in read_items(settings["folder"]).as_numpy_iterator()}
+    for item in shop.items.itertuples():
+        found = rows.pop(item.item_id)
+        assert found["image"] == item.image
+        assert found["title"].decode() == f"{item.title}. Acme"
+        assert found["category"].decode() == item.category
+    assert not rows
+    assert metrics["items"] == 12
+
+
+def test_mined_pairs_carry_images_and_titles_and_train_only(shop: Any) -> None:
+    settings = shop.settings(pairs_per_purchase=2, pairs_window_days=15)
+    metrics = prepare(**settings)
+    items = shop.items.set_index("item_id")
+    train = shop.impressions[(shop.impressions.label == 1) & (shop.impressions.timestamp < VALIDATION_FROM)]
+    events = train[["user_id", "timestamp", "item_id"]].drop_duplicates().sort_values(["timestamp", "item_id"])
+    expected: list[tuple[bytes, int]] = []
+    allowed: dict[int, list[set[int]]] = {}
+    for event in events.itertuples():
+        mine = events[events.user_id == event.user_id]
+        past = mine[
+            (mine.timestamp < event.timestamp)
+            & (mine.timestamp >= event.timestamp - 15 * 86_400)
+            & (mine.item_id != event.item_id)
+        ].tail(2)
+        expected += [(items.image[query], event.item_id) for query in past.item_id]
+        allowed.setdefault(event.item_id, []).append(set(items.index) - set(mine.item_id))
+    found = list(read_pairs(settings["folder"]).as_numpy_iterator())
+    assert sorted((pair["query_image"], pair["item_id"]) for pair in found) == sorted(expected)
+    assert metrics["pairs"] == len(expected) > 10
+    others = 0
+    for pair in found:
+        item, negative = pair["item_id"], pair["negative_item_id"]
+        assert pair["image"] == items.image[item]
+        assert pair["title"].decode() == items.title[item]
+        assert pair["negative_image"] == items.image[negative]
+        assert pair["negative_title"].decode() == items.title[negative]
+        assert negative != item
+        same = items.category[negative] == items.category[item]
+        assert not same or any(negative in left for left in allowed[item])
+        others += not same
+    assert metrics["pairs_hard_negative_fallback"] >= others
+
+
+def search_log(shop: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "query_image": shop.items.image[::-1].to_list(),
+            "item_id": shop.items.item_id,
+            "action": ["click", "purchase"] * 6,
+            "timestamp": [VALIDATION_FROM - 6 + number for number in range(12)],
+        }
+    )
+
+
+@pytest.mark.parametrize(("action", "items"), [("purchase", {101, 103, 105}), ("click", {100, 102, 104})])
+def test_a_search_log_gives_the_pairs_of_one_action_before_validation(shop: Any, action: str, items: set[int]) -> None:
+    log = search_log(shop)
+    settings = shop.settings(pairs=shop.write("pairs.parquet", log), pairs_action=action)
+    metrics = prepare(**settings)
+    found = {pair["item_id"]: pair for pair in read_pairs(settings["folder"]).as_numpy_iterator()}
+    assert set(found) == items
+    for item, pair in found.items():
+        assert pair["query_image"] == log.query_image[item - 100]
+        assert pair["negative_item_id"] in set(range(100 + (item - 100) % 3, 112, 3)) - {item}
+    assert (metrics["pairs"], metrics["pairs_left_out"], metrics["pairs_rejected"]) == (3, 9, 0)
+
+
+def test_without_impressions_items_and_pairs_are_made(shop: Any) -> None:
+    log = search_log(shop).drop(columns="timestamp")
+    settings = shop.settings(pairs=shop.write("pairs.parquet", log), impressions=None, validation_from=None)
+    metrics = prepare(**settings)
+    assert (metrics["items"], metrics["pairs"]) == (12, 6)
+    schema = RecordSchema.load(str(settings["folder"]))
+    assert sorted(schema.shards) == ["items/items", "pairs/train"]
+    assert schema.user_id is None
+    assert len(list(read_pairs(settings["folder"]))) == 6
+    with pytest.raises(DataError, match="must hold impressions/train records"):
+        read_impressions(settings["folder"], "train")
+
+
+def test_without_any_log_items_are_made(shop: Any) -> None:
+    settings = shop.settings(impressions=None, validation_from=None)
+    prepare(**settings)
+    assert sorted(RecordSchema.load(str(settings["folder"])).shards) == ["items/items"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_other_formats_give_the_same_records(shop: Any, ending: str) -> None:
+    images = shop.folder / "images"
+    images.mkdir()
+    for item in shop.items.itertuples():
+        (images / f"{item.item_id}.png").write_bytes(item.image)
+    parquet = shop.settings()
+    prepare(**parquet)
+    items = shop.items.drop(columns="image").assign(image_path=[f"images/{item}.png" for item in shop.items.item_id])
+    other = parquet | {
+        "items": shop.write(f"items.{ending}", items),
+        "impressions": shop.write(f"impressions.{ending}", shop.impressions),
+        "folder": shop.folder / ending,
+    }
+    prepare(**other)
+    assert contents(other["folder"]) == contents(parquet["folder"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "rejects.parquet"
+    }
+
+
+def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
+    first, second, third = (
+        shop.settings(folder=shop.folder / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    for settings in (first, second, third):
+        prepare(**settings)
+    assert contents(first["folder"]) == contents(second["folder"])
+    assert contents(first["folder"]) != contents(third["folder"])
+    names = sorted(contents(first["folder"]))
+    assert names == [
+        *(
+            f"impressions/{split}-0000{shard}-of-00002.tfrecord"
+            for split in ("train", "validation")
+            for shard in (0, 1)
+        ),
+        *(f"items/items-0000{shard}-of-00002.tfrecord" for shard in (0, 1)),
+        *(f"pairs/train-0000{shard}-of-00002.tfrecord" for shard in (0, 1)),
+        "schema.json",
+    ], "scratch files are left, or records are missing"
+
+
+def test_training_rows_are_shuffled_and_validation_is_in_time_order(shop: Any) -> None:
+    settings = shop.settings(shards=1)
+    prepare(**settings)
+    train = [row[2] for row in impressions_of(settings["folder"], "train")]
+    validation = [row[2] for row in impressions_of(settings["folder"], "validation")]
+    assert validation == sorted(validation)
+    rising = sum(later >= earlier for earlier, later in itertools.pairwise(train))
+    assert 0.35 < rising / len(train) < 0.7, "a shuffled row is later than the one before it about every other time"
+
+
+def test_progress_is_told(shop: Any) -> None:
+    steps: dict[str, tuple[int, int]] = {}
+    prepare(**shop.settings(progress=lambda step, done, total: steps.update({step: (done, total)})))
+    assert sorted(steps) == [
+        *("check images", "write impressions/train", "write impressions/validation"),
+        *("write items/items", "write pairs/train"),
+    ]
+    assert all(done == total > 0 for done, total in steps.values())
+
+
+@pytest.mark.parametrize(("when", "rule"), [(0, "after the first impression"), (10**7, "at or before the last")])
+def test_an_empty_split_is_refused_with_the_time_range(shop: Any, when: int, rule: str) -> None:
+    shop.impressions.loc[0, "timestamp"] = 0
+    shop.impressions.loc[1, "timestamp"] = 99 * 86_400
+    span = r"timestamps from 0 \(1970-01-01 00:00:00\) to 8553600 \(1970-04-10 00:00:00\)"
+    with pytest.raises(DataError, match=rf"`data\.validation_from` must lie {rule}.* Received: {when} \(.*{span}"):
+        prepare(**shop.settings(validation_from=when))
+
+
+def test_no_pair_to_mine_is_refused_with_the_time_range(shop: Any) -> None:
+    shop.impressions = shop.impressions[~shop.impressions.duplicated("user_id")].assign(timestamp=[0, 1, 2, 3, 4, 99])
+    shop.impressions["label"] = 1
+    with pytest.raises(DataError, match=r"`data\.pairs_window_days` .* Received: 30 days, with timestamps from 0 "):
+        prepare(**shop.settings(validation_from=50))
+    shop.impressions["label"] = 0
+    with pytest.raises(DataError, match=r"`data\.pairs_window_days` .* Received: 30 days, with no timestamps"):
+        prepare(**shop.settings(validation_from=50))
+
+
+def test_no_pair_in_the_log_is_refused_with_the_time_range(shop: Any) -> None:
+    log = shop.write("pairs.parquet", search_log(shop).assign(action="click"))
+    with pytest.raises(DataError, match=r"`data\.pairs` must hold rows with the action purchase .* the actions click"):
+        prepare(**shop.settings(pairs=log))
+    log = shop.write("pairs.parquet", search_log(shop).assign(timestamp=VALIDATION_FROM))
+    with pytest.raises(DataError, match=r"before `data\.validation_from`, 6912000 .* timestamps from 6912000"):
+        prepare(**shop.settings(pairs=log))
+
+
+def test_one_item_is_too_few_for_a_negative(shop: Any) -> None:
+    log = shop.write("pairs.parquet", search_log(shop)[1:2])
+    shop.items = shop.items[1:2]
+    with pytest.raises(DataError, match=r"`data\.items` must hold at least two items, or no pair has a negative"):
+        prepare(**shop.settings(pairs=log, impressions=None))
+
+
+@pytest.mark.parametrize("name", ["history_length", "pairs_per_purchase", "pairs_window_days", "shards"])
+def test_counts_must_be_positive(shop: Any, name: str) -> None:
+    with pytest.raises(DataError, match=rf"`data\.{name}` must be at least 1\. Received: 0"):
+        prepare(**shop.settings(**{name: 0}))
+
+
+def test_settings_that_do_not_fit_are_refused(shop: Any) -> None:
+    with pytest.raises(DataError, match=r"`data\.validation_from` must be given where there are impressions"):
+        prepare(**shop.settings(validation_from=None))
+    with pytest.raises(
+        DataError, match=r"`data\.pairs_action` must be one of \['click', 'purchase'\]\. Received: 'buy'"
+    ):
+        prepare(**shop.settings(pairs_action="buy"))
