@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mim_tf.commandline import run_command
-from mim_tf.errors import MimError, ServingError
+from mim_tf.errors import ServingError
 
 _EPILOG = """\
 Draws a shop of a few hundred products with shoppers who have a taste in content and a taste of another kind, trains
@@ -92,25 +92,27 @@ def _rank_for_one_user(address: str, workdir: Path, shop: Path) -> None:
     """Ask for the products shown to one user in the validation days, best first."""
     from mim_tf.serving.client import Client
 
-    impressions = _impressions_of_one_user(workdir)
+    rows = _candidates_of_one_user(workdir)
     with Client(address) as client:
         client.wait_until_ready("ranker")
-        inputs = {name: impressions[name] for name in ("item_id", "category", "history_item_id", "history_category")}
+        inputs = {name: rows[name] for name in ("item_id", "category", "history_item_id", "history_category")}
         probabilities = client.predict("ranker", inputs, signature="predict")["probability"]
     titles = _titles(shop)
-    print(f"\nUser {impressions['user_id'][0]} bought before: ", end="")
-    print("; ".join(titles[item] for item in impressions["history_item_id"][0][-8:] if item != -1))
-    print("\nThe server ranks what was shown to this user next:\n\n  probability  bought  product")
+    history = [item for item in rows["history_item_id"][0] if item != -1]
+    print(f"\nUser {rows['user_id'][0]} bought, latest last:")
+    print("\n".join(f"  {titles[item]}" for item in history[-6:]))
+    print("\nThe server's ranking of what was shown next, and what was bought of it:\n")
+    print("  probability  bought  product")
     for row in (-probabilities).argsort():
-        bought = "yes" if impressions["label"][row] else ""
-        print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[impressions['item_id'][row]]}")
+        bought = "yes" if rows["label"][row] else ""
+        print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[rows['item_id'][row]]}")
     metrics = json.loads((workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
     print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_without_content']:.4f} without.")
     print(f"Pictures of the training: tensorboard --logdir {workdir}")
 
 
-def _impressions_of_one_user(workdir: Path) -> dict[str, Any]:
-    """All validation impressions with the history of one user who bought something, the user with most of them."""
+def _candidates_of_one_user(workdir: Path, count: int = 12) -> dict[str, Any]:
+    """The first validation impressions of the user with most purchases there, all with the history before them."""
     import numpy as np
 
     from mim_tf.data.records import read_impressions
@@ -119,13 +121,14 @@ def _impressions_of_one_user(workdir: Path) -> dict[str, Any]:
         {name: column.numpy() for name, column in batch.items()}
         for batch in read_impressions(workdir / "prepare" / "records", "validation", batch_size=1024)
     ]
-    if not batches:
-        raise MimError("there are no validation impressions to rank.")
     impressions = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    users, counts = np.unique(impressions["user_id"][impressions["label"] == 1], return_counts=True)
-    rows = np.flatnonzero(impressions["user_id"] == users[counts.argmax()])
-    rows = rows[impressions["timestamp"][rows] == impressions["timestamp"][rows].max()] if len(rows) > 20 else rows
-    return {name: column[rows] for name, column in impressions.items()}
+    users, purchases = np.unique(impressions["user_id"][impressions["label"] == 1], return_counts=True)
+    of_user = np.flatnonzero(impressions["user_id"] == users[purchases.argmax()])
+    rows = of_user[np.argsort(impressions["timestamp"][of_user], kind="stable")][:count]
+    candidates = {name: column[rows] for name, column in impressions.items()}
+    for name in ("history_item_id", "history_category"):
+        candidates[name] = np.repeat(candidates[name][:1], len(rows), axis=0)
+    return candidates
 
 
 def _titles(shop: Path) -> dict[int, str]:

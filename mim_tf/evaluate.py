@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mim_tf.commandline import run_command, set_keras_mode, settings_of, stage_parser
@@ -11,9 +12,9 @@ _EPILOG = """\
 Loads both models of the finished rank stage - the one the settings describe and the same without the content and
 fusion modules - scores the validation impressions anew and prints
 
-  AUC          that a clicked impression is scored above another one, over all impressions
-  grouped AUC  the same within each user's impressions, weighted by their number
-  log loss     cross-entropy per impression, natural logarithm
+  auc          that a clicked impression is scored above another one, over all impressions
+  grouped_auc  the same within each user's impressions, weighted by their number
+  log_loss     cross-entropy per impression, natural logarithm
 
 example:
   python -m mim_tf.evaluate --config configs/demo.yaml --workdir build/demo
@@ -26,23 +27,20 @@ def main() -> None:
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
     StageFolder(workdir, "rank").require(settings, arguments.config)
     set_keras_mode(legacy=True)
-    from mim_tf.training.rank import VARIANTS, load_ranker
+    from mim_tf.training.rank import COMPARED, VARIANTS, load_ranker
     from mim_tf.training.scoring import score_validation
 
-    rows = {
-        variant: score_validation(load_ranker(settings, workdir, variant), settings, workdir) for variant in VARIANTS
-    }
-    print(comparison_table(rows))
+    rows = {name: score_validation(load_ranker(settings, workdir, name), settings, workdir) for name in VARIANTS}
+    print(comparison_table(rows, COMPARED))
 
 
-def comparison_table(rows: dict[str, dict[str, float]]) -> str:
-    """A text table of models and their metrics, with the gain of the first over the second."""
-    names = ("auc", "grouped_auc", "log_loss")
-    head, base = rows.values()
-    lines = [["", "AUC", "grouped AUC", "log loss"]]
-    lines += [[name.replace("_", " "), *(f"{row[key]:.4f}" for key in names)] for name, row in rows.items()]
-    lines += [["difference", *(f"{head[key] - base[key]:+.4f}" for key in names)]]
-    return "\n".join(f"{line[0]:<18}" + "".join(f"{cell:>14}" for cell in line[1:]) for line in lines)
+def comparison_table(rows: dict[str, dict[str, float]], columns: Sequence[str]) -> str:
+    """A text table of two models' metrics and what the first has over the second."""
+    first, second = rows.values()
+    lines = [["", *columns]]
+    lines += [[name, *(f"{row[column]:.4f}" for column in columns)] for name, row in rows.items()]
+    lines += [["difference", *(f"{first[column] - second[column]:+.4f}" for column in columns)]]
+    return "\n".join(f"{line[0]:<16}" + "".join(f"{cell:>13}" for cell in line[1:]) for line in lines)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class CsftSettings(TrainingSettings):
 
     alpha: float = Field(0.5, ge=0, description="weight of the query-to-title loss, equation (6)")
     beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
-    fusion_units: tuple[int, ...] = Field((256,), description="hidden layers of the fusion MLP, equation (4)")
+    fusion_units: tuple[int, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
 
 
 class RepresentSettings(Section):
@@ -111,9 +111,10 @@ class RankSettings(Section):
     fusion: bool = Field(True, description="the fusion interest module, equation (8)")
     item_dim: int = Field(16, ge=1, description="ID embedding dimension of an item")
     category_dim: int = Field(8, ge=1, description="ID embedding dimension of a category")
-    hash_bins: int = Field(2**16, ge=2, description="rows of the item ID embedding; ids are hashed into them")
+    hash_bins: int = Field(2**15, ge=2, description="rows of the item ID embedding; ids are hashed into them")
+    item_l2: float = Field(1e-3, ge=0, description="L2 regularisation of the item ID embedding")
     tower_units: tuple[int, ...] = Field((128, 64), min_length=1, description="hidden layers of the deepCTR tower")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="after each hidden layer of the tower")
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(1024, ge=1)
     learning_rate: float = Field(0.005, gt=0)

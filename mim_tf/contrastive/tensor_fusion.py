@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
@@ -16,9 +17,12 @@ class TensorFusion(keras.layers.Layer):
     `z = [h_img; 1] (outer) [h_txt; 1]`, `h_MM = MLP(flatten(z))`. The appended ones keep each modality alone among
     the products, so `z` holds both the single features and all their pairs.
 
+    Without hidden layers and with all dimensions equal it starts as the sum of the two, `h_MM = h_img + h_txt`, and
+    learns the products from there: what the encoders know already is not lost in a random projection.
+
     Args:
-        units: sizes of the MLP's hidden layers (ReLU).
         dim: dimension of the fused embedding.
+        units: sizes of the MLP's hidden layers (ReLU); none makes it linear in `z`.
 
     Call arguments:
         image: `[batch, image_dim]` embeddings.
@@ -31,19 +35,20 @@ class TensorFusion(keras.layers.Layer):
         ValueError: `dim` or a hidden layer's size is not positive.
 
     Example:
-        `TensorFusion(units=(256,), dim=64)(h_img, h_txt)`
+        >>> TensorFusion(dim=2)(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 2.0]])).numpy()
+        array([[1., 2.]], dtype=float32)
 
     Reference: MIM, equations (3) and (4); Zadeh et al., Tensor Fusion Network (arXiv 1707.07250).
     """
 
-    def __init__(self, units: Sequence[int], dim: int, **kwargs: Any):
+    def __init__(self, dim: int, units: Sequence[int] = (), **kwargs: Any):
         super().__init__(**kwargs)
         if dim < 1 or any(size < 1 for size in units):
             raise ValueError(f"`units` and `dim` must be positive. Received: {tuple(units)}, {dim}.")
         self.units = tuple(units)
         self.dim = dim
         self.hidden = [keras.layers.Dense(size, activation="relu", name=f"hidden_{i}") for i, size in enumerate(units)]
-        self.out = keras.layers.Dense(dim, name="out")
+        self.out = keras.layers.Dense(dim, kernel_initializer=self._initial_kernel, name="out")
 
     def build(self, image_shape: Any, text_shape: Any = None) -> None:
         """Create the MLP's weights; tf_keras hands over one shape only and has them created at the first call."""
@@ -53,6 +58,16 @@ class TensorFusion(keras.layers.Layer):
                 layer.build((None, width))
                 width = layer.units
         self.built = True
+
+    def _initial_kernel(self, shape: Any, dtype: Any = None, **kwargs: Any) -> tf.Tensor:
+        """A sum of the embeddings where the shapes allow it, otherwise Glorot's."""
+        if self.units or shape[0] != (self.dim + 1) ** 2:
+            return keras.initializers.GlorotUniform()(shape, dtype=dtype)
+        kernel = np.zeros((self.dim + 1, self.dim + 1, self.dim))  # [image, text, out]
+        axis = np.arange(self.dim)
+        kernel[axis, self.dim, axis] = 1.0  # h_img times the 1 beside h_txt
+        kernel[self.dim, axis, axis] = 1.0
+        return tf.constant(kernel.reshape(shape), dtype or "float32")
 
     def call(self, image: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
         """Fuse a batch."""
@@ -69,4 +84,4 @@ class TensorFusion(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "units": self.units, "dim": self.dim}
+        return {**super().get_config(), "dim": self.dim, "units": self.units}

@@ -32,7 +32,7 @@ NEW_BOOST, NEW_BOOST_DAYS = 2.0, 10.0
 CONTENT_SPREAD = 1.28
 ID_SPREAD = 1.02
 # How that variance is divided among tone, motif and material.
-CONTENT_SHARES = (0.35, 0.35, 0.3)
+CONTENT_SHARES = (0.45, 0.4, 0.15)
 
 DAY_SECONDS = 24 * 60 * 60
 OPENS_SECONDS, CLOSES_SECONDS = 7 * 60 * 60, 23 * 60 * 60

@@ -14,8 +14,8 @@ COMMUNITIES = 4
 OPENING_STOCK = 0.5
 OLDEST_DAYS = 60
 
-# How often a title tells an attribute: the pattern is mostly for the picture to show, the material never shows.
-TELLS_COLOUR, TELLS_PATTERN, TELLS_MATERIAL = 0.6, 0.25, 0.9
+# How often a title tells an attribute; the picture always shows colour and pattern, and never the material.
+TELLS_COLOUR, TELLS_PATTERN, TELLS_MATERIAL = 0.6, 0.5, 0.9
 
 
 @dataclass(frozen=True)

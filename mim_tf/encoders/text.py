@@ -69,7 +69,7 @@ class TextEncoder(keras.Model):
         """Embed a batch of tokenised titles."""
         mask = tf.not_equal(token_ids, self.tokenizer.pad_token_id)
         inputs = {"token_ids": token_ids, "padding_mask": mask, "segment_ids": tf.zeros_like(token_ids)}
-        tokens = self.backbone(inputs, training=training)  # [batch, length, hidden]
+        tokens = self.backbone(inputs, training=training and self.backbone.trainable)  # [batch, length, hidden]
         weights = tf.cast(mask, tokens.dtype)[:, :, tf.newaxis]
         mean = tf.reduce_sum(tokens * weights, axis=1) / tf.reduce_sum(weights, axis=1)  # [CLS], [SEP]: never empty
         return self.projection(mean)

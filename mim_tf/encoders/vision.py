@@ -18,7 +18,7 @@ VISION_ENCODERS: dict[str, dict[str, Any]] = {
 
 
 class VisionEncoder(keras.Model):
-    """A vision transformer and a projection: `h_img = W F_V(image)`, equation (2).
+    """A vision transformer, mean pooling and a projection: `h_img = W F_V(image)`, equation (2).
 
     The encoder owns its input side: `decode` turns encoded bytes into the pixels that the model takes, and scaling
     happens inside the model, so training and serving cannot disagree.
@@ -37,7 +37,8 @@ class VisionEncoder(keras.Model):
     Raises:
         ValueError: an unknown name, or a size that is no multiple of the patch.
 
-    Reference: Dosovitskiy et al., An Image is Worth 16x16 Words (arXiv 2010.11929).
+    Reference: Dosovitskiy et al., An Image is Worth 16x16 Words (arXiv 2010.11929); the mean of the patches in place
+    of a class token: Beyer et al., Better plain ViT baselines (arXiv 2205.01580).
     """
 
     def __init__(self, name: str, image_size: int, dim: int):
@@ -53,7 +54,9 @@ class VisionEncoder(keras.Model):
         self.image_size = image_size
         self.dim = dim
         self.scale = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")
-        self.backbone = keras_nlp.models.ViTBackbone(image_shape=(image_size, image_size, 3), **architecture)
+        self.backbone = keras_nlp.models.ViTBackbone(
+            image_shape=(image_size, image_size, 3), use_class_token=False, **architecture
+        )
         self.projection = keras.layers.Dense(dim, name="projection")
         self.projection.build((None, architecture["hidden_dim"]))
         self.built = True
@@ -74,5 +77,5 @@ class VisionEncoder(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Embed a batch of pixels."""
-        tokens = self.backbone(self.scale(images), training=training)  # [batch, 1 + patches, hidden]
-        return self.projection(tokens[:, 0])  # the class token
+        patches = self.backbone(self.scale(images), training=training)  # [batch, patches, hidden]
+        return self.projection(tf.reduce_mean(patches, axis=1))

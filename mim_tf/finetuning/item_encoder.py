@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -43,7 +43,7 @@ class ItemEncoder(keras.Model):
         super().__init__(name="item_encoder")
         self.vision = vision
         self.text = text
-        self.fusion = TensorFusion(fusion_units, dim, name="fusion")
+        self.fusion = TensorFusion(dim, fusion_units, name="fusion")
         self.fusion.build((None, dim), (None, dim))
         self.built = True
 
@@ -54,9 +54,34 @@ class ItemEncoder(keras.Model):
         return self.fuse(image, text)
 
     def fuse(self, image: tf.Tensor, text: tf.Tensor) -> ItemEmbeddings:
-        """Add `h_MM` to the two single-modality embeddings."""
-        # The contrastive loss shapes directions only. At unit length every behaviour counts alike in the sums (7).
-        return ItemEmbeddings(image, text, tf.math.l2_normalize(self.fusion(image, text), axis=-1))
+        """Add `h_MM` to the two single-modality embeddings.
+
+        Contrastive losses shape directions and leave lengths to chance. So both modalities enter the fusion at unit
+        length, to weigh the same, and `h_MM` leaves it at unit length, for behaviours to count alike in the sums (7).
+        """
+        return ItemEmbeddings(image, text, tf.math.l2_normalize(self._unscaled(image, text), axis=-1))
+
+    def _unscaled(self, image: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
+        return self.fusion(tf.math.l2_normalize(image, axis=-1), tf.math.l2_normalize(text, axis=-1))
+
+    def centre(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        """Make the mean of `h_MM`, before it is brought to unit length, zero over some items.
+
+        Contrastive embeddings lie in a cone, where all cosines are alike; around their mean they differ again. The
+        shift goes into the fusion's bias, so whatever this encoder embeds from now on is centred the same way.
+
+        Args:
+            batches: images and token ids, as `call` takes them.
+        """
+
+        @tf.function
+        def total(images: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(self._unscaled(self.vision(images), self.text(token_ids)), axis=0)
+
+        items, sums = 0, tf.zeros([self.fusion.dim])
+        for images, token_ids in batches:
+            items, sums = items + len(images), sums + total(images, token_ids)
+        self.fusion.out.bias.assign_sub(sums / items)
 
     def fingerprint(self) -> str:
         """16 hex digits that differ whenever the encoder's weights or vocabulary do."""

@@ -17,8 +17,8 @@ def ranking_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, users: 
         users: `[impressions]`, user ids: integers, bytes or strings.
 
     Returns:
-        `auc`; `gauc` with the numbers of users and impressions it counts, `gauc_users` and `gauc_impressions`;
-        `log_loss` in nats; `impressions`, how many there were.
+        `auc`; `grouped_auc` and how many users and impressions it counts, `grouped_auc_users` and
+        `grouped_auc_impressions`; `log_loss` in nats; `impressions`, how many there were.
 
     Raises:
         ValueError: if the lengths differ, a label is neither 0 nor 1, all are the same, no user has both, or a
@@ -26,7 +26,7 @@ def ranking_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, users: 
 
     Example:
         >>> metrics = ranking_metrics([0, 1, 1, 0], [0.2, 0.7, 0.6, 0.6], ["ann", "ann", "bob", "bob"])
-        >>> metrics["auc"], metrics["gauc"], metrics["gauc_users"]
+        >>> metrics["auc"], metrics["grouped_auc"], metrics["grouped_auc_users"]
         (0.875, 0.75, 2.0)
     """
     clicked = binary_labels(labels)
@@ -34,9 +34,9 @@ def ranking_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, users: 
     per_user = grouped_auc(clicked, array, users)
     return {
         "auc": auc(clicked, array),
-        "gauc": per_user.auc,
-        "gauc_users": float(per_user.groups),
-        "gauc_impressions": float(per_user.impressions),
+        "grouped_auc": per_user.auc,
+        "grouped_auc_users": float(per_user.groups),
+        "grouped_auc_impressions": float(per_user.impressions),
         "log_loss": log_loss(clicked, array),
         "impressions": float(clicked.size),
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import keras
 
 from mim_tf.encoders import TextEncoder, VisionEncoder, text_encoder
 from mim_tf.errors import SettingsError
@@ -50,8 +53,8 @@ def records_folder(prepare: StageFolder) -> Path:
 
 def save_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
     """Hand the aligned encoders to the next stages."""
-    vision.save_weights(pretrain.path / "vision.weights.h5")
-    text.save_weights(pretrain.path / "text.weights.h5")
+    _save(vision, pretrain.path / "vision.weights.h5")
+    _save(text, pretrain.path / "text.weights.h5")
 
 
 def load_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
@@ -66,11 +69,23 @@ def build_item_encoder(settings: Settings, prepare: StageFolder) -> ItemEncoder:
     return ItemEncoder(vision, text, settings.csft.fusion_units, settings.encoders.dim)
 
 
-def save_item_encoder(csft: StageFolder, encoder: ItemEncoder) -> None:
-    """Hand the tuned encoder to the representation center."""
-    encoder.save_weights(csft.path / "item_encoder.weights.h5")
+def item_encoder_weights(stage: StageFolder) -> Path:
+    """Where a stage, `csft` or `represent`, leaves its item encoder."""
+    return stage.path / "item_encoder.weights.h5"
 
 
-def load_item_encoder(csft: StageFolder, encoder: ItemEncoder) -> None:
-    """Take over the encoder that C-SFT left."""
-    encoder.load_weights(csft.path / "item_encoder.weights.h5")
+def save_item_encoder(stage: StageFolder, encoder: ItemEncoder) -> None:
+    """Leave an item encoder in a stage's folder."""
+    _save(encoder, item_encoder_weights(stage))
+
+
+def load_item_encoder(stage: StageFolder, encoder: ItemEncoder) -> None:
+    """Take over the item encoder that a stage left."""
+    encoder.load_weights(item_encoder_weights(stage))
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Write aside and rename; Keras insists on the ending."""
+    aside = path.with_name("partial.weights.h5")
+    model.save_weights(aside)
+    os.replace(aside, path)

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mim_tf.data.preparation import prepare
 from mim_tf.data.records import read_items
 from mim_tf.settings import Settings
@@ -19,19 +21,21 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     records = records_folder(stage)
     aside = fresh_folder_aside(records)
     data = settings.data
-    metrics = prepare(
-        items=data.items,
-        impressions=data.impressions,
-        pairs=data.pairs,
-        folder=aside,
-        title_columns=data.title,
-        validation_from=data.validation_from,
-        history_length=data.history_length,
-        pairs_per_purchase=data.pairs_per_purchase,
-        pairs_window_days=data.pairs_window_days,
-        shards=data.shards,
-        seed=settings.seed,
-    )
+    with _Progress() as progress:
+        metrics = prepare(
+            items=data.items,
+            impressions=data.impressions,
+            pairs=data.pairs,
+            folder=aside,
+            title_columns=data.title,
+            validation_from=data.validation_from,
+            history_length=data.history_length,
+            pairs_per_purchase=data.pairs_per_purchase,
+            pairs_window_days=data.pairs_window_days,
+            shards=data.shards,
+            seed=settings.seed,
+            progress=progress.show,
+        )
     shutil.rmtree(records, ignore_errors=True)
     os.replace(aside, records)
     if settings.encoders.text.weights is None:
@@ -44,3 +48,24 @@ def _learn_vocabulary(stage: StageFolder) -> None:
 
     titles = read_items(records_folder(stage)).map(lambda item: item["title"])
     write_aside(vocabulary_file(stage), "\n".join(learn_vocabulary(titles)) + "\n")
+
+
+class _Progress:
+    """A progress bar per step of the preparation."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """Move the bar of `step`, a new one when the step is new."""
+        if self._bar is None or self._bar.desc != f"{step}: ":
+            self.__exit__()
+            self._bar = tqdm(desc=step, total=total, disable=None)
+        self._bar.update(done - self._bar.n)

@@ -23,19 +23,20 @@ from mim_tf.workdir import StageFolder
 
 # The stage's two models, by the name of their checkpoints: the one asked for, and the one it is compared with.
 VARIANTS = ("model", "without_content")
+COMPARED = ("auc", "grouped_auc", "log_loss")
 _SHUFFLED = 100_000  # impressions; the records come shuffled, this varies the epochs
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Train both variants and measure them on the validation impressions."""
     start = time.monotonic()
-    metrics: dict[str, float] = {}
+    scores = {}
     for variant in VARIANTS:
         ranker = build_ranker(settings, workdir, variant)
         _train(ranker, settings, StageFolder(workdir, "rank"), variant)
-        suffix = "" if variant == "model" else f"_{variant}"
-        metrics |= {f"{name}{suffix}": value for name, value in score_validation(ranker, settings, workdir).items()}
-    return metrics | {"seconds": time.monotonic() - start}
+        scores[variant] = score_validation(ranker, settings, workdir)
+    compared = {f"{name}_without_content": scores["without_content"][name] for name in COMPARED}
+    return scores["model"] | compared | {"seconds": time.monotonic() - start}
 
 
 def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
@@ -59,6 +60,7 @@ def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
             item_dim=options.item_dim,
             category_dim=options.category_dim,
             hash_bins=options.hash_bins,
+            item_l2=options.item_l2,
             tower_units=options.tower_units,
             dropout=options.dropout,
         )
@@ -89,10 +91,11 @@ def _train(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str)
     if Path(f"{path}.index").exists():  # written last
         checkpoint.read(path)
         return
+    records = records_folder(StageFolder(stage.workdir, "prepare"))
     keras.utils.set_random_seed(settings.seed)
     model = RankingModel(ranker)
+    model(_one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
     model.compile(optimizer=keras.optimizers.Adam(settings.rank.learning_rate))
-    records = records_folder(StageFolder(stage.workdir, "prepare"))
     batch_size = settings.rank.batch_size
     model.fit(
         read_impressions(records, "train", batch_size=batch_size, shuffle=_SHUFFLED, seed=settings.seed),

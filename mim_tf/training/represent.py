@@ -16,15 +16,22 @@ from mim_tf.errors import StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
-from mim_tf.training.models import build_item_encoder, load_item_encoder, records_folder
+from mim_tf.training.models import (
+    build_item_encoder,
+    item_encoder_weights,
+    load_item_encoder,
+    records_folder,
+    save_item_encoder,
+)
 from mim_tf.workdir import StageFolder
+
+_CENTRED_ON = 4096  # items; the records come shuffled
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Embed all items in record order, committing as it goes; an interrupted run continues after its last commit."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    encoder = build_item_encoder(settings, prepare)
-    load_item_encoder(StageFolder(workdir, "csft"), encoder)
+    encoder = _centred_encoder(settings, workdir)
     fingerprint = encoder.fingerprint()
     id_type = RecordSchema.load(records_folder(prepare)).item_id
     store = _open_store(store_path(stage), id_type, settings.encoders.dim)
@@ -54,6 +61,22 @@ def store_path(represent: StageFolder) -> Path:
     return represent.path / "store.lance"
 
 
+def _centred_encoder(settings: Settings, workdir: Path) -> ItemEncoder:
+    """C-SFT's encoder with `h_MM` centred on the catalogue; what an interrupted run centred is used again."""
+    prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
+    encoder = build_item_encoder(settings, prepare)
+    if item_encoder_weights(stage).exists():
+        load_item_encoder(stage, encoder)
+        return encoder
+    load_item_encoder(StageFolder(workdir, "csft"), encoder)
+    sample = read_items(records_folder(prepare)).take(_CENTRED_ON)
+    encoder.centre(
+        (images, token_ids) for _, images, token_ids in _inputs(encoder, sample, settings.represent.batch_size)
+    )
+    save_item_encoder(stage, encoder)
+    return encoder
+
+
 def embed_items(
     encoder: ItemEncoder, items: tf.data.Dataset, *, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -63,14 +86,20 @@ def embed_items(
     def embed(images: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
         return encoder(images, token_ids, training=False).fused
 
-    batches = (
-        items.map(lambda item: item | {"image": encoder.vision.decode(item["image"])}, tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .prefetch(2)
-    )
-    for batch in batches:
-        embeddings = embed(batch["image"], encoder.text.tokenize(batch["title"])).numpy()
-        yield _plain_ids(batch["item_id"].numpy()), embeddings
+    for item_ids, images, token_ids in _inputs(encoder, items, batch_size):
+        yield _plain_ids(item_ids.numpy()), embed(images, token_ids).numpy()
+
+
+def _inputs(encoder: ItemEncoder, items: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Item ids, images and token ids of item records, in their order."""
+
+    def decode(item: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        return item["item_id"], encoder.vision.decode(item["image"]), item["title"]
+
+    def tokenize(item_ids: tf.Tensor, images: tf.Tensor, titles: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return item_ids, images, encoder.text.tokenize(titles)
+
+    return items.map(decode, tf.data.AUTOTUNE).batch(batch_size).map(tokenize, tf.data.AUTOTUNE).prefetch(2)
 
 
 def _plain_ids(item_ids: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def test_it_is_an_mlp_of_the_outer_product() -> None:
 
 def test_a_modality_alone_is_among_the_products() -> None:
     # With the image at zero only the last row of z = [0, 0, 1] x [h_txt; 1] is left: the title itself and the 1.
-    layer = TensorFusion(units=(), dim=2)
+    layer = TensorFusion(dim=2)
     text = tf.constant([[2.0, -1.0, 0.5]])
     fused = layer(tf.zeros([1, 2]), text)
     kernel, _ = layer.get_weights()
@@ -33,3 +33,8 @@ def test_a_modality_alone_is_among_the_products() -> None:
 def test_sizes_must_be_positive(units: tuple[int, ...], dim: int) -> None:
     with pytest.raises(ValueError, match=r"`units` and `dim` must be positive"):
         TensorFusion(units=units, dim=dim)
+
+
+def test_equal_dimensions_start_as_the_sum_of_both() -> None:
+    image, text = tf.random.normal([3, 5]), tf.random.normal([3, 5])
+    np.testing.assert_allclose(TensorFusion(dim=5)(image, text), image + text, rtol=1e-5)

@@ -19,9 +19,9 @@ def test_against_scikit_learn() -> None:
     metrics = ranking_metrics(labels, probabilities, users)
     assert metrics == {
         "auc": pytest.approx(roc_auc_score(labels, probabilities)),
-        "gauc": pytest.approx(0.25 * first + 0.75 * second),
-        "gauc_users": 2,
-        "gauc_impressions": 200,
+        "grouped_auc": pytest.approx(0.25 * first + 0.75 * second),
+        "grouped_auc_users": 2,
+        "grouped_auc_impressions": 200,
         "log_loss": pytest.approx(log_loss(labels, probabilities)),
         "impressions": 200,
     }
