@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from mim_tf.commandline import run_command, set_keras_mode, settings_of, stage_parser
+from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
 from mim_tf.workdir import StageFolder
 
 _EPILOG = """\
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
     arguments = parser.parse_args()
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
-    StageFolder(workdir, "rank").require(settings, arguments.config)
+    StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)
     import tensorflow as tf
 

@@ -30,6 +30,12 @@ def stage_parser(description: str, epilog: str) -> argparse.ArgumentParser:
     return parser
 
 
+def options_of(arguments: argparse.Namespace) -> list[str]:
+    """--config, --workdir and --set as they were given, for another command on the same run."""
+    overrides = [part for override in arguments.overrides for part in ("--set", override)]
+    return ["--config", arguments.config, "--workdir", arguments.workdir, *overrides]
+
+
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """The settings that --config and --set ask for."""
     return load_settings(arguments.config, arguments.overrides)

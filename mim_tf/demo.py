@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from mim_tf.commandline import run_command
 from mim_tf.errors import ServingError
+from mim_tf.settings import load_settings
 
 _EPILOG = """\
 Draws a shop of a few hundred products with shoppers who have a taste in content and a taste of another kind, trains
@@ -37,8 +39,10 @@ def main() -> None:
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped on the way out
     workdir = Path(arguments.workdir)
     shop, models = workdir / "shop", workdir / "models"
+    name = load_settings(arguments.config, arguments.overrides).export.model_name
     overrides = [
         f"data.items={shop / 'items.parquet'}",
         f"data.impressions={shop / 'impressions.parquet'}",
@@ -51,11 +55,11 @@ def main() -> None:
     if not shop.exists():
         _say_and_run("mim_tf.data.demo_shop", "--out", str(shop))
     _say_and_run("mim_tf.train", "--stage", "all", *run)
-    if not (models / "ranker").exists():
+    if not _is_exported(models / name, workdir / "rank" / "metrics.json"):
         _say_and_run("mim_tf.export", *run, "--to", str(models))
     _say_and_run("mim_tf.evaluate", *run)
     with _server(models) as address:
-        _rank_for_one_user(address, workdir, shop)
+        _rank_for_one_user(address, name, workdir, shop)
 
 
 def _say_and_run(module: str, *arguments: str) -> None:
@@ -71,12 +75,11 @@ def _server(models: Path) -> Iterator[str]:
     """The stand-in server on a free port; yields its address."""
     command = ["-m", "mim_tf.serving", "--models", str(models), "--port", "0"]
     print(f"\n$ python {' '.join(command)}", flush=True)
-    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
-    try:
-        yield _address(server)
-    finally:
-        server.terminate()
-        server.wait()
+    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield _address(server)
+        finally:
+            server.terminate()
 
 
 def _address(server: subprocess.Popen[str]) -> str:
@@ -88,15 +91,21 @@ def _address(server: subprocess.Popen[str]) -> str:
     raise ServingError("the server ended before it listened.")
 
 
-def _rank_for_one_user(address: str, workdir: Path, shop: Path) -> None:
+def _is_exported(model: Path, trained: Path) -> bool:
+    """Whether a version of the model was exported since it was trained."""
+    versions = [path for path in model.glob("*") if path.name.isdecimal()]
+    return any(path.stat().st_mtime > trained.stat().st_mtime for path in versions)
+
+
+def _rank_for_one_user(address: str, name: str, workdir: Path, shop: Path) -> None:
     """Ask for the products shown to one user in the validation days, best first."""
     from mim_tf.serving.client import Client
 
     rows = _candidates_of_one_user(workdir)
     with Client(address) as client:
-        client.wait_until_ready("ranker")
-        inputs = {name: rows[name] for name in ("item_id", "category", "history_item_id", "history_category")}
-        probabilities = client.predict("ranker", inputs, signature="predict")["probability"]
+        client.wait_until_ready(name)
+        columns = ("item_id", "category", "history_item_id", "history_category")
+        probabilities = client.predict(name, {column: rows[column] for column in columns})["probability"]
     titles = _titles(shop)
     history = [item for item in rows["history_item_id"][0] if item != -1]
     print(f"\nUser {rows['user_id'][0]} bought, latest last:")

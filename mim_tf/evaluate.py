@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mim_tf.commandline import run_command, set_keras_mode, settings_of, stage_parser
+from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
 from mim_tf.workdir import StageFolder
 
 _EPILOG = """\
@@ -25,7 +26,7 @@ def main() -> None:
     """Run the command."""
     arguments = stage_parser("Measure the trained rankers on the validation impressions.", _EPILOG).parse_args()
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
-    StageFolder(workdir, "rank").require(settings, arguments.config)
+    StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)
     from mim_tf.training.rank import COMPARED, VARIANTS, load_ranker
     from mim_tf.training.scoring import score_validation

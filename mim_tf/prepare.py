@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from mim_tf.commandline import run_command, settings_of, stage_parser
+from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.training.stages import run_stage
 
 _EPILOG = """\
@@ -25,7 +26,7 @@ example:
 def main() -> None:
     """Run the command."""
     arguments = stage_parser("Check the shop's data and turn it into training records.", _EPILOG).parse_args()
-    run_stage("prepare", settings_of(arguments), arguments.config, Path(arguments.workdir))
+    run_stage("prepare", settings_of(arguments), Path(arguments.workdir), shlex.join(options_of(arguments)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -28,6 +28,7 @@ def _seconds(value: Any) -> Any:
 
 
 Seconds = Annotated[int, BeforeValidator(_seconds)]
+Units = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -45,6 +46,7 @@ class DataSettings(Section):
     title: tuple[str, ...] = Field(("title",), min_length=1, description="item columns joined into the title text")
     validation_from: Seconds | None = Field(None, description="date or second (UTC) at which validation starts")
     history_length: int = Field(50, ge=1, description="behaviours kept per impression, the latest ones")
+    pairs_action: Literal["click", "purchase"] = Field("purchase", description="search log: what makes a pair")
     pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: earlier purchases taken as queries")
     pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
     shards: int = Field(4, ge=1, description="record files per split")
@@ -93,7 +95,7 @@ class CsftSettings(TrainingSettings):
 
     alpha: float = Field(0.5, ge=0, description="weight of the query-to-title loss, equation (6)")
     beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
-    fusion_units: tuple[int, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
+    fusion_units: tuple[Units, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
 
 
 class RepresentSettings(Section):
@@ -101,6 +103,7 @@ class RepresentSettings(Section):
 
     batch_size: int = Field(256, ge=1)
     commit_rows: int = Field(8192, ge=1, description="rows per commit of the store")
+    centre: bool = Field(True, description="shift h_MM by its catalogue mean; false keeps it comparable with h_q")
 
 
 class RankSettings(Section):
@@ -113,7 +116,7 @@ class RankSettings(Section):
     category_dim: int = Field(8, ge=1, description="ID embedding dimension of a category")
     hash_bins: int = Field(2**15, ge=2, description="rows of the item ID embedding; ids are hashed into them")
     item_l2: float = Field(1e-3, ge=0, description="L2 regularisation of the item ID embedding")
-    tower_units: tuple[int, ...] = Field((128, 64), min_length=1, description="hidden layers of the deepCTR tower")
+    tower_units: tuple[Units, ...] = Field((128, 64), min_length=1, description="hidden layers of the deepCTR tower")
     dropout: float = Field(0.2, ge=0, lt=1, description="after each hidden layer of the tower")
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(1024, ge=1)
@@ -155,8 +158,10 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    tree = {} if tree is None else tree
     if not isinstance(tree, dict):
         raise SettingsError(f"{path} must hold a mapping of sections. Received: {type(tree).__name__}.")
+    tree = {section: {} if values is None else values for section, values in tree.items()}  # a heading alone
     for override in overrides:
         _apply(tree, override)
     return parse_settings(tree, source=str(path))

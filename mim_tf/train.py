@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
-from mim_tf.commandline import run_command, settings_of, stage_parser
+from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.training.stages import LEGACY_KERAS_STAGES, run_stage
 from mim_tf.workdir import STAGES
 
@@ -35,20 +36,18 @@ def main() -> None:
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
     for stage in stages:
         if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
-            _continue_as(stage, arguments.config, arguments.workdir, arguments.overrides)
-        run_stage(stage, settings, arguments.config, Path(arguments.workdir))
+            _continue_as(stage, options_of(arguments))
+        run_stage(stage, settings, Path(arguments.workdir), shlex.join(options_of(arguments)))
 
 
-def _continue_as(stage: str, config: str, workdir: str, overrides: list[str]) -> None:
+def _continue_as(stage: str, options: list[str]) -> None:
     """Replace this process by one that runs `stage` in its own Keras mode.
 
     Replacing rather than starting a child keeps one process to watch and to stop: killed at any moment, nothing
     of the run stays behind.
     """
-    options = [part for override in overrides for part in ("--set", override)]
-    command = ["-m", "mim_tf.train", "--stage", stage, "--config", config, "--workdir", workdir, *options]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *command])
+    os.execv(sys.executable, [sys.executable, "-m", "mim_tf.train", "--stage", stage, *options])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mim_tf.errors import StageError
+from mim_tf.errors import MimError, StageError
 from mim_tf.settings import Settings, dump_settings
 
 STAGES = ("prepare", "pretrain", "csft", "represent", "rank")
@@ -66,6 +66,8 @@ class StageFolder:
     def begin(self, settings: Settings) -> Iterator[None]:
         """Work in the folder under `settings`, alone, keeping what an interrupted run left in it.
 
+        Settings that the stage refuses before it has made anything are not remembered.
+
         Raises:
             StageError: the folder was made with other settings, or another process works in it.
         """
@@ -77,7 +79,12 @@ class StageFolder:
             except OSError as error:
                 raise StageError(f"another process works in {self.path}. Wait for it, or stop it.") from error
             write_aside(self._settings_file, dump_settings(settings))
-            yield
+            try:
+                yield
+            except MimError:
+                if not self._holds_work():  # the settings are what is to be mended: do not hold on to them
+                    self._settings_file.unlink()
+                raise
 
     def check(self, settings: Settings) -> None:
         """Refuse settings other than those the folder was made with.
@@ -96,23 +103,28 @@ class StageFolder:
                 f"Use another --workdir, or delete {self.path} and what follows it to run the stage again."
             )
 
-    def require(self, settings: Settings, config: str) -> StageFolder:
+    def require(self, settings: Settings, options: str) -> StageFolder:
         """This folder, if its stage is finished under these settings.
+
+        Args:
+            settings: of the run.
+            options: of the command line, `--config ... --workdir ...` and perhaps `--set ...`, for the error to name.
 
         Raises:
             StageError: it is not; the message names the command to run.
         """
         if not self.finished:
-            raise StageError(
-                f"{self.path} is not finished. Run first: "
-                f"{_COMMANDS[self.stage]} --config {config} --workdir {self.workdir}"
-            )
+            raise StageError(f"{self.path} is not finished. Run first: {_COMMANDS[self.stage]} {options}")
         self.check(settings)
         return self
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Write the metrics, which marks the stage as finished."""
         write_aside(self._metrics_file, json.dumps(dict(metrics), indent=2) + "\n")
+
+    def _holds_work(self) -> bool:
+        names = {path.name for path in self.path.iterdir() if path.suffix != ".partial"}
+        return bool(names - {".lock", self._settings_file.name})
 
     @property
     def _settings_file(self) -> Path:

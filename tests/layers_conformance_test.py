@@ -15,12 +15,14 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.contrastive import TensorFusion
 from mim_tf.interest import DIN, AveragePooling, CiUBM, ContentInterest, Dice, FusionInterest
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.ranking.hashed_embedding import HashedEmbedding
 
 pytestmark = pytest.mark.both_kerases
 
-PACKAGES = ("mim_tf.interest",)
+PACKAGES = ("mim_tf.contrastive", "mim_tf.interest", "mim_tf.ranking.hashed_embedding")
 ABSTRACT = {InterestLayer}
 Inputs = dict[str, np.ndarray]
 
@@ -56,6 +58,8 @@ def arrays(batch: int, *names: str) -> Inputs:
         "target_content": (MM_DIM,),
         "history_content": (LENGTH, MM_DIM),
         "inputs": (LENGTH, DIM),
+        "image": (DIM,),
+        "text": (MM_DIM,),
     }
     drawn: Inputs = {
         name: rng.normal(size=(batch, *shapes[name])).astype(np.float32) for name in names if name != "mask"
@@ -93,6 +97,20 @@ DESCRIPTORS = [
         ("history_embedding", "history", "mask"),
     ),
     Descriptor("ciubm of din", lambda **kwargs: CiUBM(DIN((6, 3)), **kwargs), ciubm_inputs, CONTENTS),
+    Descriptor(
+        "tensor fusion", lambda **kwargs: TensorFusion(3, **kwargs), lambda batch: arrays(batch, "image", "text")
+    ),
+    Descriptor(
+        "deep tensor fusion",
+        lambda **kwargs: TensorFusion(3, (5,), **kwargs),
+        lambda batch: arrays(batch, "image", "text"),
+    ),
+    Descriptor(
+        "hashed embedding",
+        lambda **kwargs: HashedEmbedding(11, 3, l2=0.1, **kwargs),
+        lambda batch: {"ids": np.arange(batch * LENGTH).reshape(batch, LENGTH)},
+        ("ids",),
+    ),
     Descriptor("ciubm without id", lambda **kwargs: CiUBM(None, **kwargs), ciubm_inputs, CONTENTS),
 ]
 WITH_MASK = [descriptor for descriptor in DESCRIPTORS if "mask" in descriptor.sequences]
@@ -117,8 +135,12 @@ def built(descriptor: Descriptor, **kwargs: Any) -> keras.layers.Layer:
 
 def modules() -> Iterator[ModuleType]:
     """Walk `PACKAGES`, so that what no `__init__.py` exports is found too."""
-    for package in PACKAGES:
-        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        if not hasattr(package, "__path__"):
+            yield package
+            continue
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             yield importlib.import_module(module.name)
 
 

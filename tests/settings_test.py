@@ -72,7 +72,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         load_settings(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize(("text", "message"), [("- 1\n", "mapping"), ("a: [", "not valid YAML"), ("", "mapping")])
+@pytest.mark.parametrize(("text", "message"), [("- 1\n", "mapping"), ("a: [", "not valid YAML"), ("7", "mapping")])
 def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)

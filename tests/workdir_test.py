@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mim_tf.errors import StageError
+from mim_tf.errors import SettingsError, StageError
 from mim_tf.settings import Settings, parse_settings
 from mim_tf.workdir import StageFolder, fresh_folder_aside
 
@@ -20,20 +20,20 @@ def test_a_stage_is_finished_once_its_metrics_are_written(tmp_path: Path) -> Non
         folder.finish({"loss": 0.5})
     assert folder.finished
     assert folder.metrics == {"loss": 0.5}
-    assert folder.require(settings_with(), "c.yaml") is folder
+    assert folder.require(settings_with(), "--config c.yaml") is folder
 
 
 def test_an_unfinished_stage_names_the_command_to_run(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"Run first: python -m mim_tf\.train --stage csft --config c\.yaml"):
-        StageFolder(tmp_path, "csft").require(settings_with(), "c.yaml")
+    with pytest.raises(StageError, match=r"Run first: python -m mim_tf\.train --stage csft --config c\.yaml --set a=1"):
+        StageFolder(tmp_path, "csft").require(settings_with(), "--config c.yaml --set a=1")
     with pytest.raises(StageError, match=r"python -m mim_tf\.prepare --config c\.yaml"):
-        StageFolder(tmp_path, "prepare").require(settings_with(), "c.yaml")
+        StageFolder(tmp_path, "prepare").require(settings_with(), "--config c.yaml --set a=1")
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     folder = StageFolder(tmp_path, "csft")
     with folder.begin(settings_with()):
-        pass
+        folder.checkpoints.mkdir()
     with (
         pytest.raises(StageError, match=r"csft\.alpha was 0\.5, now 0\.1\. Use another --workdir, or delete .*csft"),
         folder.begin(settings_with(csft={"alpha": 0.1, "epochs": 10})),
@@ -67,3 +67,20 @@ def test_an_unknown_stage_is_told(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_run_do_not_get_into_the_next(tmp_path: Path) -> None:
     (fresh_folder_aside(tmp_path / "records") / "half").write_text("")
     assert list(fresh_folder_aside(tmp_path / "records").iterdir()) == []
+
+
+def test_refused_settings_can_be_mended(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with pytest.raises(SettingsError, match="too large"), folder.begin(settings_with(csft={"batch_size": 999})):
+        raise SettingsError("too large")
+    with folder.begin(settings_with(csft={"batch_size": 9})):
+        pass
+
+
+def test_settings_that_made_something_are_remembered_after_an_error(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    folder.checkpoints.mkdir(parents=True)
+    with pytest.raises(SettingsError, match="late"), folder.begin(settings_with()):
+        raise SettingsError("late")
+    with pytest.raises(StageError, match=r"csft\.alpha was"):
+        folder.check(settings_with(csft={"alpha": 0.1}))

@@ -71,6 +71,8 @@ class TensorFusion(keras.layers.Layer):
 
     def call(self, image: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
         """Fuse a batch."""
+        # tf_keras casts the first argument only, so both are cast here.
+        image, text = (tf.cast(h, self.compute_dtype) for h in (image, text))
         image, text = (tf.concat([h, tf.ones_like(h[:, :1])], axis=-1) for h in (image, text))
         outer = image[:, :, tf.newaxis] * text[:, tf.newaxis, :]  # [batch, image_dim + 1, text_dim + 1]
         fused = tf.reshape(outer, [-1, image.shape[-1] * text.shape[-1]])

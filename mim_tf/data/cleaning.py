@@ -172,11 +172,16 @@ def _checked_images(
 def _chosen(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:
     """The rows of one action, and where there are timestamps of the training period."""
     timed = "timestamp" in rows.columns
+    if before is not None and not timed:
+        raise DataError(
+            f"`{source.setting}` must have the column timestamp where there are impressions, or purchases of the "
+            f"validation period would train. Received: {source.path}."
+        )
     chosen = rows.filter(rows.action == action)
-    if timed and before is not None:
+    if before is not None:
         chosen = chosen.filter(chosen.timestamp < before)
     if workspace.count(chosen) == 0:
-        until = f" before `data.validation_from`, {readable(before)}" if timed and before is not None else ""
+        until = f" before `data.validation_from`, {readable(before)}" if before is not None else ""
         actions = ", ".join(rows.select("action").distinct().order_by("action").to_pyarrow()["action"].to_pylist())
         seen = f"the actions {actions}" + (f" and {span(rows)}" if timed else "")
         raise DataError(

@@ -84,7 +84,7 @@ def check_contract(
         DataError: the tables break the contract; the message lists every violation.
     """
     if not title_columns:
-        raise DataError("`data.title_columns` must name at least one column. Received: none.")
+        raise DataError("`data.title` must name at least one column. Received: none.")
     others = [source for source in (impressions, pairs) if source]
     item_id = _item_id_kind(items, others)
     kinds, origin = ((item_id,), " as in `data.items`") if item_id else (("int64", "string"), "")

@@ -18,10 +18,12 @@ def logged_pairs(log: ir.Table, items: ir.Table) -> ir.Table:
         items: with `item_id` and `category`.
 
     Returns:
-        `key` (tells pairs apart), `query` (the row of the query image), `item_id`, `category`.
+        `key` (tells pairs apart), `query` (the row of the query image), `query_item_id` (no item's: it is a photo),
+        `item_id`, `category`.
     """
     known = log.inner_join(items.select("item_id", "category"), "item_id")
-    return known.select("item_id", "category", key=known[ROW].cast("string"), query=known[ROW])
+    nothing = ibis.literal("" if known.item_id.type().is_string() else -1).cast(known.item_id.type())
+    return known.select("item_id", "category", key=known[ROW].cast("string"), query=known[ROW], query_item_id=nothing)
 
 
 def purchases_of(impressions: ir.Table) -> ir.Table:
@@ -43,7 +45,8 @@ def mined_pairs(purchases: ir.Table, items: ir.Table, *, per_purchase: int, wind
         window_days: how long before the purchase the query may lie, in days.
 
     Returns:
-        `key` (tells pairs apart), `query` (the row of i in items), `user_id`, `item_id`, `category`.
+        `key` (tells pairs apart), `query` (the row of i in items), `query_item_id` (i), `user_id`, `item_id`,
+        `category`.
     """
     events = _numbered(purchases)
     # At most `repeats` of the positions before a purchase hold j itself, so this many positions always suffice, and
@@ -59,7 +62,12 @@ def mined_pairs(purchases: ir.Table, items: ir.Table, *, per_purchase: int, wind
     found = found.filter(found.nth < per_purchase)
     images = items.select(query_item="item_id", query=ROW)
     return found.inner_join(images, "query_item").select(
-        "query", "user_id", "item_id", "category", key=_key(found.user_id, found.position, found.place)
+        "query",
+        "user_id",
+        "item_id",
+        "category",
+        key=_key(found.user_id, found.position, found.place),
+        query_item_id="query_item",
     )
 
 

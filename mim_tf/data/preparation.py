@@ -185,12 +185,19 @@ def _check_positive(**settings: int) -> None:
 
 
 def _check_split(rows: ir.Table, validation_from: int) -> None:
-    """Refuse a split that leaves one side empty."""
+    """Refuse a split that leaves one side empty, or without purchases, or with nothing else."""
     is_train = rows.timestamp < validation_from
     for part, rule in ((is_train, "after the first impression"), (~is_train, "at or before the last impression")):
         if not rows.filter(part).limit(1).count().to_pyarrow().as_py():
             raise DataError(
                 f"`data.validation_from` must lie {rule}. Received: {readable(validation_from)}, with {span(rows)}."
+            )
+    for part, name in ((is_train, "training"), (~is_train, "validation")):
+        labels = rows.filter(part).select("label").distinct().to_pyarrow()["label"].to_pylist()
+        if len(labels) < 2:
+            raise DataError(
+                f"`data.impressions` must hold labels 0 and 1 in the {name} period: what was shown and not bought "
+                f"teaches as much as what was. Received: only {labels[0]}."
             )
 
 

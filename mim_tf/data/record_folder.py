@@ -41,7 +41,7 @@ class RecordFolder:
         self._write(ITEMS, rows, self._workspace.count(items), _ROWS_WITH_IMAGES)
 
     def pairs(self, pairs: ir.Table, items: ir.Table, images: ir.Table, queries: ir.Table) -> None:
-        """Write the pairs: `key, query, item_id, negative_item_id`, with the query images by the `ROW` in `query`."""
+        """Write the pairs: `key, query, query_item_id, item_id, negative_item_id`; `query` is its image's `ROW`."""
         shown = items.inner_join(images, ROW).select("item_id", "title", IMAGE)
         negatives = shown.rename({f"negative_{name}": name for name in shown.columns})
         asked = queries.select(query=ROW, query_image=IMAGE)

@@ -21,6 +21,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "items": {"item_id": "item_id", "title": "string", "category": "string", "image": "string"},
     "pairs": {
         "query_image": "string",
+        "query_item_id": "item_id",
         "item_id": "item_id",
         "image": "string",
         "title": "string",

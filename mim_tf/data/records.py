@@ -12,6 +12,12 @@ from mim_tf.errors import DataError
 
 Folder = str | os.PathLike[str]
 SPLITS = {"train": TRAIN, "validation": VALIDATION}
+_MADE_FROM = {
+    ITEMS: "data.items",
+    PAIRS: "data.pairs` or `data.impressions",
+    TRAIN: "data.impressions",
+    VALIDATION: "data.impressions",
+}
 _FILES_AT_ONCE = 4
 _PARSED_AT_ONCE = 64
 _READ_AT_ONCE, _READ_BUFFER_BYTES = 256, 8 * 2**20
@@ -134,7 +140,10 @@ def _share(schema: RecordSchema, folder: str, name: str, context: tf.distribute.
     """The shards of one worker: every n-th of those there are."""
     shards = schema.shards.get(name, [])
     if not shards:
-        raise DataError(f"`folder` must hold {name} records. Received: {folder}, with {sorted(schema.shards)}.")
+        raise DataError(
+            f"`folder` must hold {name} records: set `{_MADE_FROM[name]}` and prepare again. "
+            f"Received: {folder}, with {sorted(schema.shards)}."
+        )
     if context is None:
         return shards
     if len(shards) < context.num_input_pipelines:

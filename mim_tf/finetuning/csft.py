@@ -34,8 +34,9 @@ class CsftModel(keras.Model):
         """The loss and what to watch beside it, scalars.
 
         Args:
-            batch: `query_image` `[batch, size, size, 3]`; `image` `[2 * batch, size, size, 3]`, `token_ids`
-                `[2 * batch, length]` and `item` `[2 * batch]`, the positives first, then the hard negatives.
+            batch: `query_image` `[batch, size, size, 3]` and `query_item` `[batch]`; `image`
+                `[2 * batch, size, size, 3]`, `token_ids` `[2 * batch, length]` and `item` `[2 * batch]`, the positives
+                first, then the hard negatives.
         """
         queries = tf.shape(batch["query_image"])[0]
         # One pass through F_V for queries and candidates: two smaller ones leave cores idle.
@@ -45,6 +46,7 @@ class CsftModel(keras.Model):
             images[:queries],
             self.items.fuse(images[queries:], texts),
             batch["item"],
+            batch["query_item"],
             temperature=self.temperature,
             alpha=self.alpha,
             beta=self.beta,
@@ -55,6 +57,7 @@ def multi_level_loss(
     queries: tf.Tensor,
     candidates: ItemEmbeddings,
     items: tf.Tensor,
+    query_items: tf.Tensor,
     *,
     temperature: float,
     alpha: float,
@@ -62,13 +65,14 @@ def multi_level_loss(
 ) -> dict[str, tf.Tensor]:
     """`L_C-SFT = L_q2item + alpha L_q2txt + beta L_q2img`, each InfoNCE over the same candidates.
 
-    Candidate `i < batch` is query `i`'s positive; the rest are hard negatives. Other rows of the positive's item are
-    no negatives of the query.
+    Candidate `i < batch` is query `i`'s positive; the rest are hard negatives. No negatives of a query are other
+    rows of its positive's item and, where an item's picture stands for the query, rows of that item.
 
     Args:
         queries: `[batch, dim]`.
         candidates: embeddings `[candidates, dim]`, `candidates >= batch`.
         items: `[candidates]` ids of the candidates, any comparable dtype.
+        query_items: `[batch]` ids of the items whose pictures the queries are; -1 or "" for a shopper's own photo.
         temperature: of the softmax.
         alpha: weight of the query-to-title loss.
         beta: weight of the query-to-image loss.
@@ -80,8 +84,8 @@ def multi_level_loss(
     """
     batch = tf.shape(queries)[0]
     positives = tf.range(batch)
-    same_item = items[:batch, tf.newaxis] == items[tf.newaxis]  # [batch, candidates]
-    contrast = {"temperature": temperature, "excluded": same_item}
+    no_negative = (items[:batch, tf.newaxis] == items) | (query_items[:, tf.newaxis] == items)  # [batch, candidates]
+    contrast = {"temperature": temperature, "excluded": no_negative}
     item_losses, first = info_nce(queries, candidates.fused, positives, **contrast)
     text_losses, _ = info_nce(queries, candidates.text, positives, **contrast)
     image_losses, _ = info_nce(queries, candidates.image, positives, **contrast)
@@ -95,14 +99,18 @@ def multi_level_loss(
     }
 
 
-def csft_batches(pairs: tf.data.Dataset, items: ItemEncoder, *, batch_size: int, seed: int) -> tf.data.Dataset:
+def csft_batches(
+    pairs: tf.data.Dataset, items: ItemEncoder, *, batch_size: int, seed: int, first_step: int = 0
+) -> tf.data.Dataset:
     """Endless shuffled batches for `CsftModel` from pair records.
 
     Args:
-        pairs: records with `query_image`, `item_id`, `image`, `title` and their `negative_` counterparts.
+        pairs: records with `query_image`, `query_item_id`, `item_id`, `image`, `title` and the latter three's
+            `negative_` counterparts.
         items: decodes the images, tokenises the titles.
         batch_size: triplets per batch; a rest is not handed out, for every batch to have the same negatives.
         seed: of order and augmentation.
+        first_step: batches to leave out, those that an interrupted training has seen.
     """
     augment = image_augmenter(items.vision.image_size, seed)
     decode_one = items.vision.decode
@@ -117,6 +125,7 @@ def csft_batches(pairs: tf.data.Dataset, items: ItemEncoder, *, batch_size: int,
         images = augment(tf.concat([batch["query_image"], both("image")], axis=0))
         return {
             "query_image": images[:batch_size],
+            "query_item": batch["query_item_id"],
             "image": images[batch_size:],
             "token_ids": items.text.tokenize(both("title")),
             "item": both("item_id"),
@@ -125,6 +134,7 @@ def csft_batches(pairs: tf.data.Dataset, items: ItemEncoder, *, batch_size: int,
     return (
         pairs.shuffle(16 * batch_size, seed=seed)
         .repeat()
+        .skip(first_step * batch_size)
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .map(finish, num_parallel_calls=tf.data.AUTOTUNE)

@@ -68,7 +68,13 @@ def image_text_loss(
 
 
 def image_text_batches(
-    items: tf.data.Dataset, vision: VisionEncoder, text: TextEncoder, *, batch_size: int, seed: int
+    items: tf.data.Dataset,
+    vision: VisionEncoder,
+    text: TextEncoder,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `ImageTextModel` from item records.
 
@@ -78,6 +84,7 @@ def image_text_batches(
         text: tokenises the titles.
         batch_size: items per batch; a rest is not handed out, for every batch to have the same negatives.
         seed: of order and augmentation.
+        first_step: batches to leave out, those that an interrupted training has seen.
     """
     augment = image_augmenter(vision.image_size, seed)
 
@@ -90,6 +97,7 @@ def image_text_batches(
     return (
         items.shuffle(16 * batch_size, seed=seed)
         .repeat()
+        .skip(first_step * batch_size)
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .map(finish, num_parallel_calls=tf.data.AUTOTUNE)

@@ -46,6 +46,11 @@ class HashedEmbedding(keras.layers.Layer):
             embeddings_regularizer=keras.regularizers.L2(l2) if l2 else None,
         )
 
+    def build(self, ids_shape: Any) -> None:
+        """Create the rows."""
+        self.embedding.build(ids_shape)
+        self.built = True
+
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """Embed a batch of ids."""
         texts = ids if ids.dtype == tf.string else tf.as_string(ids)

@@ -49,7 +49,7 @@ class EmbeddingStore:
         """An empty store.
 
         Args:
-            path: a folder that does not exist yet.
+            path: a folder that is empty or does not exist yet.
             id_type: `int64` or `string`.
             dim: dimension of the embeddings.
         """

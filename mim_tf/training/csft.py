@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -22,13 +23,17 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     items = build_item_encoder(settings, prepare)
     load_encoders(StageFolder(workdir, "pretrain"), items.vision, items.text)
     options = settings.csft
-    batches = csft_batches(
-        read_pairs(records_folder(prepare)), items, batch_size=options.batch_size, seed=settings.seed
+    batches_from = partial(
+        csft_batches,
+        read_pairs(records_folder(prepare)),
+        items,
+        batch_size=options.batch_size,
+        seed=settings.seed,
     )
     steps = epoch_steps(int(prepare.metrics["pairs"]), options.batch_size, "csft") * options.epochs
     metrics = train(
         CsftModel(items, options.temperature, options.alpha, options.beta),
-        batches,
+        lambda first_step: batches_from(first_step=first_step),
         steps=steps,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,

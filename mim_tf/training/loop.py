@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,8 @@ import keras
 import orbit
 import tensorflow as tf
 from tqdm import tqdm
+
+from mim_tf.errors import StageError
 
 STEPS_PER_LOOP = 20
 STEPS_PER_CHECKPOINT = 100
@@ -30,10 +34,16 @@ class ContrastiveModel(Protocol):
 class _Trainer(orbit.AbstractTrainer):
     """One gradient step per batch; reports the mean of every scalar over a loop of steps."""
 
-    def __init__(self, model: ContrastiveModel, optimizer: keras.Optimizer, batches: tf.data.Dataset):
+    def __init__(
+        self,
+        model: ContrastiveModel,
+        optimizer: keras.Optimizer,
+        batches_from: Callable[[int], tf.data.Dataset],
+    ):
         self._model = model
         self._optimizer = optimizer
-        self._batches = iter(batches)
+        self._batches_from = batches_from
+        self._batches: Iterator[dict[str, tf.Tensor]] | None = None
 
     @tf.function
     def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -44,13 +54,15 @@ class _Trainer(orbit.AbstractTrainer):
         return scalars
 
     def train(self, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self._batches is None:  # not before orbit has restored the step
+            self._batches = iter(self._batches_from(int(self._optimizer.iterations)))
         steps = [self._step(next(self._batches)) for _ in range(int(num_steps))]
         return {name: tf.reduce_mean([scalars[name] for scalars in steps]) for name in steps[0]}
 
 
 def train(
     model: ContrastiveModel,
-    batches: tf.data.Dataset,
+    batches_from: Callable[[int], tf.data.Dataset],
     *,
     steps: int,
     learning_rate: float,
@@ -65,7 +77,7 @@ def train(
 
     Args:
         model: the model and its losses.
-        batches: endless dataset of what `losses_of` takes.
+        batches_from: given the first step, an endless dataset of what `losses_of` takes in that step and the next ones.
         steps: of the whole training, those before an interruption included.
         learning_rate: at its peak.
         weight_decay: of AdamW.
@@ -74,6 +86,9 @@ def train(
 
     Returns:
         The scalars' means over the last loop, the seconds spent and the steps per second.
+
+    Raises:
+        StageError: the loss is not finite any more.
     """
     optimizer = _adamw(steps, learning_rate, weight_decay)
     optimizer.build(model.trainable_variables)
@@ -91,6 +106,8 @@ def train(
 
         def show(means: dict[str, tf.Tensor]) -> None:
             scalars.update({name: float(value) for name, value in means.items()})
+            if not math.isfinite(scalars["loss"]):
+                raise StageError(f"the loss is {scalars['loss']} at step {int(step)}. Lower the learning rate.")
             bar.set_postfix(loss=f"{scalars['loss']:.4f}", refresh=False)
             bar.update(int(step) - bar.n)
 
@@ -98,7 +115,7 @@ def train(
         with contextlib.redirect_stdout(io.StringIO()):
             controller = orbit.Controller(
                 global_step=step,
-                trainer=_Trainer(model, optimizer, batches),
+                trainer=_Trainer(model, optimizer, batches_from),
                 train_actions=[show],
                 steps_per_loop=STEPS_PER_LOOP,
                 checkpoint_manager=manager,
@@ -116,4 +133,6 @@ def _adamw(steps: int, learning_rate: float, weight_decay: float) -> keras.optim
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=learning_rate
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer

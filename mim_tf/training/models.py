@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ from mim_tf.encoders import TextEncoder, VisionEncoder, text_encoder
 from mim_tf.errors import SettingsError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import EncoderSettings, Settings
-from mim_tf.workdir import StageFolder
+from mim_tf.workdir import StageFolder, write_aside
 
 
 def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[VisionEncoder, TextEncoder]:
@@ -22,12 +23,11 @@ def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[Vis
     """
     try:
         vision = VisionEncoder(settings.vision.name, settings.vision.image_size, settings.dim)
-        vocabulary = None if settings.text.weights else read_vocabulary(prepare)
         text = text_encoder(
             settings.text.name,
             length=settings.text.length,
             dim=settings.dim,
-            vocabulary=vocabulary,
+            vocabulary=read_vocabulary(prepare),
             weights=settings.text.weights,
             trainable=settings.text.trainable,
         )
@@ -37,12 +37,17 @@ def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[Vis
 
 
 def read_vocabulary(prepare: StageFolder) -> list[str]:
-    """The WordPiece vocabulary that `prepare` learnt from the titles."""
-    return vocabulary_file(prepare).read_text(encoding="utf-8").splitlines()
+    """The WordPiece vocabulary that `prepare` learnt from the titles, one piece per line."""
+    # Not splitlines: a piece may be one of the rarer characters that it takes for line ends.
+    return _vocabulary_file(prepare).read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
-def vocabulary_file(prepare: StageFolder) -> Path:
-    """Where the vocabulary is: one piece per line."""
+def write_vocabulary(prepare: StageFolder, vocabulary: Sequence[str]) -> None:
+    """Leave the vocabulary for `read_vocabulary`."""
+    write_aside(_vocabulary_file(prepare), "\n".join(vocabulary) + "\n")
+
+
+def _vocabulary_file(prepare: StageFolder) -> Path:
     return prepare.path / "vocabulary.txt"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -21,13 +22,18 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "pretrain")
     vision, text = build_encoders(settings.encoders, prepare)
     options = settings.pretrain
-    batches = image_text_batches(
-        read_items(records_folder(prepare)), vision, text, batch_size=options.batch_size, seed=settings.seed
+    batches_from = partial(
+        image_text_batches,
+        read_items(records_folder(prepare)),
+        vision,
+        text,
+        batch_size=options.batch_size,
+        seed=settings.seed,
     )
     steps = epoch_steps(int(prepare.metrics["items"]), options.batch_size, "pretrain") * options.epochs
     metrics = train(
         ImageTextModel(vision, text, options.temperature),
-        batches,
+        lambda first_step: batches_from(first_step=first_step),
         steps=steps,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_impressions
-from mim_tf.errors import SettingsError
+from mim_tf.errors import DataError, SettingsError
 from mim_tf.ranking import Ranker, RankingNetwork
 from mim_tf.ranking.tfrs_model import RankingModel
 from mim_tf.representation import EmbeddingStore, EmbeddingTable
@@ -32,6 +32,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     start = time.monotonic()
     scores = {}
     for variant in VARIANTS:
+        keras.utils.set_random_seed(settings.seed)  # both start from the same draw
         ranker = build_ranker(settings, workdir, variant)
         _train(ranker, settings, StageFolder(workdir, "rank"), variant)
         scores[variant] = score_validation(ranker, settings, workdir)
@@ -72,9 +73,16 @@ def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
 
 
 def load_table(workdir: Path) -> EmbeddingTable:
-    """The embedding table of the finished `represent` stage."""
+    """The embedding table of the finished `represent` stage.
+
+    Raises:
+        DataError: two string ids have the same hash.
+    """
     stored = EmbeddingStore(store_path(StageFolder(workdir, "represent"))).read()
-    return EmbeddingTable(stored.item_ids, stored.embeddings)
+    try:
+        return EmbeddingTable(stored.item_ids, stored.embeddings)
+    except ValueError as error:
+        raise DataError(f"the items' embeddings cannot make a table: {error}") from error
 
 
 def load_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
@@ -92,20 +100,21 @@ def _train(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str)
         checkpoint.read(path)
         return
     records = records_folder(StageFolder(stage.workdir, "prepare"))
-    keras.utils.set_random_seed(settings.seed)
     model = RankingModel(ranker)
     model(_one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
     model.compile(optimizer=keras.optimizers.Adam(settings.rank.learning_rate))
-    batch_size = settings.rank.batch_size
+    batch_size, epochs = settings.rank.batch_size, settings.rank.epochs
+    train = read_impressions(records, "train", batch_size=batch_size, shuffle=_SHUFFLED, seed=settings.seed)
+    steps = -(-RecordSchema.load(records).counts["impressions/train"] // batch_size)
     model.fit(
-        read_impressions(records, "train", batch_size=batch_size, shuffle=_SHUFFLED, seed=settings.seed),
+        train,
         validation_data=read_impressions(records, "validation", batch_size=batch_size),
-        epochs=settings.rank.epochs,
+        epochs=epochs,
         verbose=0,
         callbacks=[
             keras.callbacks.BackupAndRestore(str(stage.checkpoints / f"{variant}-backup")),
             keras.callbacks.TensorBoard(str(stage.tensorboard / variant), profile_batch=0),
-            _Progress(variant),
+            _Progress(variant, epochs, steps),
         ],
     )
     checkpoint.write(path)
@@ -131,18 +140,21 @@ def _one_row(schema: RecordSchema) -> dict[str, tf.Tensor]:
 class _Progress(keras.callbacks.Callback):
     """A progress bar over all steps of a `fit`, with the last epoch's validation AUC."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, epochs: int, steps: int):
         super().__init__()
-        self._name = name
+        self._name, self._epochs, self._steps = name, epochs, steps
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._bar = tqdm(desc=self._name, unit="step", disable=None)
+        self._bar = tqdm(desc=self._name, total=self._epochs * self._steps, unit="step", disable=None)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._bar.update(epoch * self._steps - self._bar.n)  # a continued training starts at a later epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.set_postfix(epoch=epoch + 1, validation_auc=f"{(logs or {}).get('val_auc', float('nan')):.4f}")
+        self._bar.set_postfix(validation_auc=f"{(logs or {}).get('val_auc', float('nan')):.4f}")
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._bar.close()

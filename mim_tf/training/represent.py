@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from mim_tf.training.models import (
     records_folder,
     save_item_encoder,
 )
-from mim_tf.workdir import StageFolder
+from mim_tf.workdir import StageFolder, fresh_folder_aside
 
 _CENTRED_ON = 4096  # items; the records come shuffled
 
@@ -31,7 +32,7 @@ _CENTRED_ON = 4096  # items; the records come shuffled
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Embed all items in record order, committing as it goes; an interrupted run continues after its last commit."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    encoder = _centred_encoder(settings, workdir)
+    encoder = _encoder(settings, workdir)
     fingerprint = encoder.fingerprint()
     id_type = RecordSchema.load(records_folder(prepare)).item_id
     store = _open_store(store_path(stage), id_type, settings.encoders.dim)
@@ -61,18 +62,18 @@ def store_path(represent: StageFolder) -> Path:
     return represent.path / "store.lance"
 
 
-def _centred_encoder(settings: Settings, workdir: Path) -> ItemEncoder:
-    """C-SFT's encoder with `h_MM` centred on the catalogue; what an interrupted run centred is used again."""
+def _encoder(settings: Settings, workdir: Path) -> ItemEncoder:
+    """C-SFT's encoder, `h_MM` centred on the catalogue if wanted; what an interrupted run centred is used again."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
     encoder = build_item_encoder(settings, prepare)
     if item_encoder_weights(stage).exists():
         load_item_encoder(stage, encoder)
         return encoder
     load_item_encoder(StageFolder(workdir, "csft"), encoder)
-    sample = read_items(records_folder(prepare)).take(_CENTRED_ON)
-    encoder.centre(
-        (images, token_ids) for _, images, token_ids in _inputs(encoder, sample, settings.represent.batch_size)
-    )
+    if settings.represent.centre:
+        sample = read_items(records_folder(prepare)).take(_CENTRED_ON)
+        inputs = _inputs(encoder, sample, settings.represent.batch_size)
+        encoder.centre((images, token_ids) for _, images, token_ids in inputs)
     save_item_encoder(stage, encoder)
     return encoder
 
@@ -110,7 +111,12 @@ def _plain_ids(item_ids: np.ndarray) -> np.ndarray:
 
 
 def _open_store(path: Path, id_type: str, dim: int) -> EmbeddingStore:
-    return EmbeddingStore(path) if path.exists() else EmbeddingStore.create(path, id_type=id_type, dim=dim)
+    """The store of an interrupted run, or an empty one, created aside: a killed creation leaves nothing to open."""
+    if not path.exists():
+        aside = fresh_folder_aside(path)
+        EmbeddingStore.create(aside, id_type=id_type, dim=dim)
+        os.replace(aside, path)
+    return EmbeddingStore(path)
 
 
 def _chunks(batches: Iterator[tuple[np.ndarray, np.ndarray]], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

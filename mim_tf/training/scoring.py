@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mim_tf.data.records import read_impressions
+from mim_tf.errors import DataError
 from mim_tf.metrics import ranking_metrics
 from mim_tf.ranking import Ranker
 from mim_tf.settings import Settings
@@ -25,10 +26,18 @@ class Scored(NamedTuple):
 
 
 def score_validation(ranker: Ranker, settings: Settings, workdir: Path) -> dict[str, float]:
-    """AUC, grouped AUC and log loss of a ranker on the validation impressions."""
+    """AUC, grouped AUC and log loss of a ranker on the validation impressions.
+
+    Raises:
+        DataError: no user of them has both bought and not bought.
+    """
     records = records_folder(StageFolder(workdir, "prepare"))
-    scored = score(ranker, read_impressions(records, "validation", batch_size=settings.rank.batch_size))
-    return ranking_metrics(scored.labels, scored.probabilities, scored.users)
+    batches = read_impressions(records, "validation", batch_size=settings.rank.batch_size, verify=False)
+    scored = score(ranker, batches)
+    try:
+        return ranking_metrics(scored.labels, scored.probabilities, scored.users)
+    except ValueError as error:
+        raise DataError(f"the validation impressions cannot be measured: {error}") from error
 
 
 def score(ranker: Ranker, batches: tf.data.Dataset) -> Scored:

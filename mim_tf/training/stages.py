@@ -16,26 +16,28 @@ LEGACY_KERAS_STAGES = frozenset({"rank"})
 _MODULES = {stage: f"mim_tf.training.{stage}" for stage in STAGES}
 
 
-def run_stage(stage: str, settings: Settings, config: str, workdir: Path) -> None:
+def run_stage(stage: str, settings: Settings, workdir: Path, options: str) -> None:
     """Run a stage unless it is finished.
 
     Args:
         stage: one of `STAGES`.
         settings: of the whole run.
-        config: the settings' file, to be named in errors.
         workdir: folder of the run.
+        options: of the command line, for errors to name the command to run first.
 
     Raises:
-        StageError: the stage before is missing or was made with other settings, or another process works on this one.
+        StageError: an earlier stage is missing or was made with other settings, or another process works on this one.
     """
     folder = StageFolder(workdir, stage)
     if folder.finished:
         folder.check(settings)
         print(f"{stage}: finished already, see {folder.path}", flush=True)
         return
-    if stage != STAGES[0]:
-        StageFolder(workdir, STAGES[STAGES.index(stage) - 1]).require(settings, config)
+    for earlier in STAGES[: STAGES.index(stage)]:
+        StageFolder(workdir, earlier).require(settings, options)
     with folder.begin(settings):
+        if folder.finished:  # by another process, since we looked
+            return
         set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
         print(f"{stage}: started in {folder.path}", flush=True)
         metrics = importlib.import_module(_MODULES[stage]).run(settings, workdir)

@@ -190,7 +190,7 @@ def test_the_title_joins_columns_and_skips_empty_ones(check: Checker) -> None:
 def test_a_missing_title_column_is_named(check: Checker) -> None:
     with pytest.raises(DataError, match="column `brand` must be there"):
         check(titles=("title", "brand"))
-    with pytest.raises(DataError, match=r"`data\.title_columns` must name at least one column"):
+    with pytest.raises(DataError, match=r"`data\.title` must name at least one column"):
         check(titles=())
 
 

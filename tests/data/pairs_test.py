@@ -89,8 +89,8 @@ def test_logged_pairs_keep_their_row_and_get_the_category(tabled: Tabled) -> Non
     log = tabled(pd.DataFrame({"__row": [4, 6], "item_id": [11, 0]}))
     rows = logged_pairs(log, tabled(ITEMS)).order_by("query").to_pyarrow().to_pylist()
     assert rows == [
-        {"item_id": 11, "category": "c2", "key": "4", "query": 4},
-        {"item_id": 0, "category": "c0", "key": "6", "query": 6},
+        {"item_id": 11, "category": "c2", "key": "4", "query": 4, "query_item_id": -1},
+        {"item_id": 0, "category": "c0", "key": "6", "query": 6, "query_item_id": -1},
     ]
 
 

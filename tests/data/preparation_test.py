@@ -241,6 +241,7 @@ def test_an_empty_split_is_refused_with_the_time_range(shop: Any, when: int, rul
 def test_no_pair_to_mine_is_refused_with_the_time_range(shop: Any) -> None:
     shop.impressions = shop.impressions[~shop.impressions.duplicated("user_id")].assign(timestamp=[0, 1, 2, 3, 4, 99])
     shop.impressions["label"] = 1
+    shop.impressions = pd.concat([shop.impressions, shop.impressions.assign(label=0)])
     with pytest.raises(DataError, match=r"`data\.pairs_window_days` .* Received: 30 days, with timestamps from 0 "):
         prepare(**shop.settings(validation_from=50))
     shop.impressions["label"] = 0
@@ -277,3 +278,16 @@ def test_settings_that_do_not_fit_are_refused(shop: Any) -> None:
         DataError, match=r"`data\.pairs_action` must be one of \['click', 'purchase'\]\. Received: 'buy'"
     ):
         prepare(**shop.settings(pairs_action="buy"))
+
+
+@pytest.mark.parametrize(("label", "period"), [(0, "training"), (1, "training")])
+def test_a_log_of_one_label_is_refused(shop: Any, label: int, period: str) -> None:
+    shop.impressions["label"] = label
+    with pytest.raises(DataError, match=rf"labels 0 and 1 in the {period} period.*Received: only {label}"):
+        prepare(**shop.settings())
+
+
+def test_a_search_log_without_times_is_refused_beside_impressions(shop: Any) -> None:
+    pairs = pd.DataFrame({"query_image": [picture(1)], "item_id": [shop.items.item_id[0]], "action": ["purchase"]})
+    with pytest.raises(DataError, match=r"`data\.pairs` must have the column timestamp where there are impressions"):
+        prepare(**shop.settings(pairs=shop.write("pairs.parquet", pairs)))

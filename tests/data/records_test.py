@@ -116,10 +116,10 @@ def test_items_and_pairs_come_back(tmp_path: Path) -> None:
     (row,) = read_items(tmp_path).as_numpy_iterator()
     assert row == {"item_id": 3, "title": "é".encode(), "category": b"c", "image": b"\x00\xff"}
     names = ("query_image", "image", "title", "negative_image", "negative_title")
-    pair = {name: [name] for name in names} | {"item_id": [1], "negative_item_id": [2]}
+    pair = {name: [name] for name in names} | {"query_item_id": [-1], "item_id": [1], "negative_item_id": [2]}
     write(tmp_path, PAIRS, pa.record_batch(pair))
     (row,) = read_pairs(tmp_path).as_numpy_iterator()
-    assert row == {name: name.encode() for name in names} | {"item_id": 1, "negative_item_id": 2}
+    assert row == {name: name.encode() for name in names} | {"query_item_id": -1, "item_id": 1, "negative_item_id": 2}
     (batch,) = read_pairs(tmp_path, batch_size=8).as_numpy_iterator()
     assert batch["query_image"].shape == (1,)
 
@@ -198,7 +198,9 @@ def test_without_verifying_nothing_is_read_ahead(folder: Path) -> None:
 
 
 def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"must hold pairs/train records\. Received: .*\['impressions/train'\]"):
+    with pytest.raises(
+        DataError, match=r"must hold pairs/train records: set .* again\. Received: .*\['impressions/train'\]"
+    ):
         read_pairs(folder)
     with pytest.raises(DataError, match=r"`split` must be one of \['train', 'validation'\]\. Received: 'test'"):
         read_impressions(folder, "test")

@@ -16,13 +16,14 @@ def test_the_loss_equals_the_equation_and_copies_of_the_positive_are_no_negative
     queries = rng.normal(size=(3, 4))
     image, text, fused = rng.normal(size=(3, 6, 4))
     items = [10, 11, 10, 20, 11, 21]  # 10 was bought after queries 0 and 2; 11 is query 1's item and a hard negative
+    query_items = [20, -1, -1]  # query 0 is the picture of item 20, a hard negative in this batch
     temperature = 0.2
 
     def info_nce(candidates: np.ndarray) -> float:
         losses = []
         for q in range(3):
             weights = [np.exp(cosine(queries[q], candidates[c]) / temperature) for c in range(6)]
-            rivals = [weights[c] for c in range(6) if items[c] != items[q]]
+            rivals = [weights[c] for c in range(6) if items[c] not in (items[q], query_items[q])]
             losses.append(-np.log(weights[q] / (weights[q] + sum(rivals))))
         return float(np.mean(losses))
 
@@ -30,6 +31,7 @@ def test_the_loss_equals_the_equation_and_copies_of_the_positive_are_no_negative
         tf.constant(queries),
         ItemEmbeddings(tf.constant(image), tf.constant(text), tf.constant(fused)),
         tf.constant(items),
+        tf.constant(query_items),
         temperature=temperature,
         alpha=0.5,
         beta=0.25,
@@ -44,7 +46,13 @@ def test_a_query_has_two_n_minus_one_negatives() -> None:
     # All candidates alike: the loss is log of their number, the positive included: 2 N for N = 4 distinct pairs.
     ones = tf.ones([8, 3])
     scalars = multi_level_loss(
-        tf.ones([4, 3]), ItemEmbeddings(ones, ones, ones), tf.range(8), temperature=1.0, alpha=0.0, beta=0.0
+        tf.ones([4, 3]),
+        ItemEmbeddings(ones, ones, ones),
+        tf.range(8),
+        tf.fill([4], -1),
+        temperature=1.0,
+        alpha=0.0,
+        beta=0.0,
     )
     np.testing.assert_allclose(np.exp(scalars["loss"]), 8, rtol=1e-5)
 
@@ -52,6 +60,12 @@ def test_a_query_has_two_n_minus_one_negatives() -> None:
 def test_string_ids_can_be_compared() -> None:
     ones = tf.ones([2, 3])
     scalars = multi_level_loss(
-        tf.ones([1, 3]), ItemEmbeddings(ones, ones, ones), tf.constant(["a", "a"]), temperature=1.0, alpha=1, beta=1
+        tf.ones([1, 3]),
+        ItemEmbeddings(ones, ones, ones),
+        tf.constant(["a", "a"]),
+        tf.constant([""]),
+        temperature=1.0,
+        alpha=1,
+        beta=1,
     )
     np.testing.assert_allclose(scalars["loss"], 0, atol=1e-6)  # its only other candidate is itself

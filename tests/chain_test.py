@@ -1,0 +1,200 @@
+"""The whole chain by its commands on a tiny drawn shop: killed, continued, repeated, exported, served."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mim_tf.data.demo_shop import make_demo_shop
+
+pytestmark = [pytest.mark.legacy_keras, pytest.mark.slow]
+
+CONFIG = """\
+data:
+  items: {shop}/items.parquet
+  impressions: {shop}/impressions.parquet
+  validation_from: 2025-01-17
+  history_length: 8
+  shards: 2
+encoders:
+  vision: {{name: vit_nano, image_size: 32}}
+  text: {{name: bert_nano, length: 8}}
+  dim: 8
+pretrain: {{epochs: 80, batch_size: 30}}
+csft: {{epochs: 1, batch_size: 16}}
+rank: {{epochs: 2, batch_size: 64, hash_bins: 256, tower_units: [8]}}
+"""
+
+
+class Chain:
+    """One workdir and the commands that work on it."""
+
+    def __init__(self, folder: Path):
+        self.workdir, self.models = folder / "work", folder / "models"
+        self.config = folder / "run.yaml"
+        make_demo_shop(folder / "shop", items=60, users=60, days=20, searches=10)
+        self.config.write_text(CONFIG.format(shop=folder / "shop"))
+
+    def command(self, module: str, *arguments: str) -> list[str]:
+        run = ["--config", str(self.config), "--workdir", str(self.workdir)]
+        return [sys.executable, "-m", f"mim_tf.{module}", *run, *arguments]
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(module, *arguments), capture_output=True, text=True, check=False, env=ENV)
+
+    def metrics(self, stage: str) -> dict[str, float]:
+        return json.loads((self.workdir / stage / "metrics.json").read_text())
+
+    def files(self) -> dict[Path, float]:
+        """When each file of the workdir was last written."""
+        return {path: path.stat().st_mtime for path in self.workdir.rglob("*") if path.is_file()}
+
+
+# The commands choose their Keras themselves; TensorFlow's chatter would hide theirs.
+ENV = {name: value for name, value in os.environ.items() if name not in ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """A finished run that was killed in the middle of pre-training and started again."""
+    chain = Chain(tmp_path_factory.mktemp("chain"))
+    everything = chain.command("train", "--stage", "all")
+    process = subprocess.Popen(everything, stdout=subprocess.DEVNULL, env=ENV)
+    checkpoint = chain.workdir / "pretrain" / "checkpoints" / "checkpoint"
+    end = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (chain.workdir / "pretrain" / "metrics.json").exists()
+
+    again = subprocess.run(everything, capture_output=True, text=True, check=False, env=ENV)
+    assert again.returncode == 0, again.stderr
+    assert "prepare: finished already" in again.stdout
+    return chain
+
+
+@pytest.fixture(scope="module")
+def exported(chain: Chain) -> Path:
+    run = chain.run("export", "--to", str(chain.models))
+    assert run.returncode == 0, run.stderr
+    return Path(run.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def rows(chain: Chain) -> dict[str, np.ndarray]:
+    """Some validation impressions, an unknown item and an empty history among them."""
+    from mim_tf.data.records import read_impressions
+
+    batch = next(iter(read_impressions(chain.workdir / "prepare" / "records", "validation", batch_size=32)))
+    rows = {name: batch[name].numpy() for name in ("item_id", "category", "history_item_id", "history_category")}
+    rows["item_id"][0] = 2**60
+    rows["history_item_id"][1], rows["history_category"][1] = -1, b""
+    return rows
+
+
+@pytest.fixture(scope="module")
+def trained(chain: Chain, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """The training model's probabilities of the rows."""
+    import tensorflow as tf
+
+    from mim_tf.settings import load_settings
+    from mim_tf.training.rank import load_ranker
+
+    ranker = load_ranker(load_settings(chain.config), chain.workdir, "model")
+    return ranker.probabilities({name: tf.constant(column) for name, column in rows.items()}).numpy()
+
+
+def test_every_stage_leaves_its_metrics_and_its_event_files(chain: Chain) -> None:
+    rank = chain.metrics("rank")
+    names = {"auc", "grouped_auc", "log_loss"}
+    assert names | {f"{name}_without_content" for name in names} <= set(rank)
+    assert 0 < rank["auc"] < 1
+    assert chain.metrics("represent")["items"] == 60
+    for stage in ("pretrain", "csft", "represent", "rank"):
+        assert list((chain.workdir / stage / "tensorboard").rglob("events.*")), stage
+
+
+def test_running_again_does_nothing(chain: Chain) -> None:
+    before = chain.files()
+    again = chain.run("train", "--stage", "all")
+    assert again.returncode == 0
+    assert again.stdout.count("finished already") == 5
+    assert chain.files() == before
+
+
+def test_the_resolved_settings_are_saved(chain: Chain) -> None:
+    from mim_tf.settings import load_settings
+
+    assert load_settings(chain.workdir / "rank" / "settings.yaml") == load_settings(chain.config)
+
+
+def test_other_settings_are_refused_not_ignored(chain: Chain) -> None:
+    run = chain.run("train", "--stage", "rank", "--set", "rank.ubm=average")
+    assert run.returncode == 1
+    assert "rank.ubm was 'din', now 'average'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_evaluate_finds_what_rank_measured(chain: Chain) -> None:
+    run = chain.run("evaluate")
+    assert run.returncode == 0, run.stderr
+    rank = chain.metrics("rank")
+    table = {line.split()[0]: line.split()[1:] for line in run.stdout.splitlines()[1:]}
+    for name, suffix in (("model", ""), ("without_content", "_without_content")):
+        expected = [rank[f"{metric}{suffix}"] for metric in ("auc", "grouped_auc", "log_loss")]
+        np.testing.assert_allclose([float(cell) for cell in table[name]], expected, atol=1e-4)
+
+
+def test_a_process_with_tensorflow_alone_gives_the_training_models_numbers(
+    exported: Path, rows: dict[str, np.ndarray], trained: np.ndarray, tmp_path: Path
+) -> None:
+    plain = {name: column.astype(str) if column.dtype == object else column for name, column in rows.items()}
+    np.savez(tmp_path / "rows.npz", **plain)
+    code = f"""
+import sys
+for name in ("mim_tf", "tf_keras", "tensorflow_recommenders", "keras_nlp", "tensorflow_text"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np, tensorflow as tf
+predict = tf.saved_model.load({str(exported)!r}).signatures["predict"]
+rows = np.load({str(tmp_path / "rows.npz")!r})
+probability = predict(**{{name: tf.constant(rows[name]) for name in rows}})["probability"]
+np.save({str(tmp_path / "scores.npy")!r}, probability.numpy())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=ENV, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), trained, atol=1e-6)
+
+
+@pytest.fixture
+def address(chain: Chain, exported: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "mim_tf.serving", "--models", str(chain.models), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENV) as server:
+        assert server.stdout is not None
+        yield next(line.split()[2] for line in server.stdout if line.startswith("Listening on "))
+        server.terminate()
+    assert server.returncode == 0
+
+
+def test_the_server_gives_the_training_models_numbers(
+    address: str, rows: dict[str, np.ndarray], trained: np.ndarray
+) -> None:
+    from mim_tf.serving.client import Client
+
+    with Client(address) as client:
+        served = client.predict("ranker", rows, signature="predict")["probability"]
+        one = client.predict("ranker", {name: column[:1] for name, column in rows.items()})["probability"]
+    np.testing.assert_allclose(served, trained, atol=1e-6)
+    np.testing.assert_allclose(one, trained[:1], atol=1e-6)
+
+
+def test_a_second_export_is_the_next_version(chain: Chain, exported: Path) -> None:
+    run = chain.run("export", "--to", str(chain.models))
+    assert Path(run.stdout.strip()) == exported.parent / str(int(exported.name) + 1)
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["1", "2"]

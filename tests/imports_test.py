@@ -1,0 +1,79 @@
+"""Which folder may import which, and what importing the package does to the host program."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# A folder or top-level module of ours -> the others of ours it may import. ARCHITECTURE.md gives the reasons.
+EVERYBODY = {"errors"}
+ALLOWED = {
+    "errors": set(),
+    "data": set(),
+    "encoders": set(),
+    "contrastive": set(),
+    "interest": set(),
+    "metrics": set(),
+    "serving": set(),
+    "settings": set(),
+    "workdir": {"settings"},
+    "commandline": {"settings"},
+    "representation": set(),
+    "pretraining": {"contrastive", "data", "encoders"},
+    "finetuning": {"contrastive", "data", "encoders"},
+    "ranking": {"interest", "representation"},
+    "training": {
+        *("commandline", "data", "encoders", "finetuning", "metrics", "pretraining", "ranking", "representation"),
+        *("settings", "workdir"),
+    },
+    "export": {"commandline", "data", "ranking", "training", "workdir"},
+    "prepare": {"commandline", "training"},
+    "train": {"commandline", "training", "workdir"},
+    "evaluate": {"commandline", "training", "workdir"},
+    "demo": {"commandline", "data", "serving", "settings"},
+}
+
+
+def sources() -> dict[str, list[Path]]:
+    """The files of each folder or top-level module."""
+    files: dict[str, list[Path]] = {"export": [], "serving": []}
+    for path in (ROOT / "mim_tf").rglob("*.py"):
+        name = path.relative_to(ROOT / "mim_tf").parts[0].removesuffix(".py")
+        files.setdefault(name, []).append(path)
+    for name in ("export", "serving"):
+        files[name] += (ROOT / name).rglob("*.py")
+    return files
+
+
+def imported(path: Path) -> set[str]:
+    """The folders and modules of ours that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names |= {module.split(".")[1] for module in modules if module.startswith("mim_tf.")}
+    return names
+
+
+@pytest.mark.parametrize("folder", sorted(set(sources()) - {"__init__"}))
+def test_imports_stay_within_what_the_folder_builds_on(folder: str) -> None:
+    allowed = ALLOWED[folder] | EVERYBODY | {folder}
+    for path in sources()[folder]:
+        assert imported(path) <= allowed, path
+
+
+def test_importing_the_package_imports_no_tensorflow() -> None:
+    code = (
+        "import sys, mim_tf, mim_tf.settings, mim_tf.workdir; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_tfrs_in_the_wrong_keras_says_what_to_set() -> None:
+    code = "import mim_tf.ranking.tfrs_model"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Set TF_USE_LEGACY_KERAS=1 in the environment before TensorFlow is imported" in run.stderr
