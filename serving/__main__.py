@@ -82,7 +82,7 @@ def _serve(models: str, host: str, port: int) -> None:
         signal.sigwait(_STOP_SIGNALS)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
-    print("Stopping: running requests are finished first.", flush=True)
+    print("Stopping: running requests are finished first.", file=sys.stderr)  # stdout's reader may be gone
     server.stop()
 
 

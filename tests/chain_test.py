@@ -2,12 +2,13 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,18 +62,32 @@ class Chain:
 ENV = {name: value for name, value in os.environ.items() if name not in ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")}
 
 
+def kill_when(condition: Callable[[], bool], command: list[str]) -> None:
+    """Start a command and kill it, as kill -9 does, once the condition holds."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+    end = time.monotonic() + 120
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+
+
+def tf_events(file: Path) -> list[Any]:
+    """The losses per epoch in an event file."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(file), size_guidance={"tensors": 0})  # all of them
+    events.Reload()
+    return events.Tensors("epoch_loss")
+
+
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """A finished run that was killed in the middle of pre-training and started again."""
     chain = Chain(tmp_path_factory.mktemp("chain"))
     everything = chain.command("train", "--stage", "all")
-    process = subprocess.Popen(everything, stdout=subprocess.DEVNULL, env=ENV)
     checkpoint = chain.workdir / "pretrain" / "checkpoints" / "checkpoint"
-    end = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(checkpoint.exists, everything)
     assert not (chain.workdir / "pretrain" / "metrics.json").exists()
 
     again = subprocess.run(everything, capture_output=True, text=True, check=False, env=ENV)
@@ -120,6 +135,22 @@ def test_every_stage_leaves_its_metrics_and_its_event_files(chain: Chain) -> Non
     assert chain.metrics("represent")["items"] == 60
     for stage in ("pretrain", "csft", "represent", "rank"):
         assert list((chain.workdir / stage / "tensorboard").rglob("events.*")), stage
+
+
+def test_a_killed_ranking_continues_after_its_last_epoch(chain: Chain, tmp_path: Path) -> None:
+    for stage in ("prepare", "represent", "pretrain", "csft"):
+        shutil.copytree(chain.workdir / stage, tmp_path / stage)
+    epochs = 12
+    command = chain.command("train", "--stage", "rank", "--workdir", str(tmp_path), "--set", f"rank.epochs={epochs}")
+    backup = tmp_path / "rank" / "checkpoints" / "model-backup"
+    kill_when(lambda: any(backup.rglob("checkpoint")), command)  # TensorFlow writes that file after the checkpoint
+    assert not (tmp_path / "rank" / "metrics.json").exists()
+    assert subprocess.run(command, capture_output=True, check=False, env=ENV).returncode == 0
+
+    runs = sorted((tmp_path / "rank" / "tensorboard" / "model" / "train").iterdir())
+    steps = [event.step for event in tf_events(runs[-1])]
+    assert steps == list(range(steps[0], epochs))
+    assert steps[0] > 0
 
 
 def test_running_again_does_nothing(chain: Chain) -> None:

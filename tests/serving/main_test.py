@@ -39,12 +39,11 @@ def errors_in(log: str) -> list[str]:
     return [line for line in log.splitlines() if "notes is ignored" not in line]
 
 
-def read_until(process: subprocess.Popen[str], start: str) -> list[str]:
+def read_until(process: subprocess.Popen[str], start: str, stream: str = "stdout") -> list[str]:
     """Reads what the server prints up to the line that starts so; fails if the server ends before."""
     lines: list[str] = []
     while not lines or not lines[-1].startswith(start):
-        assert process.stdout is not None
-        lines.append(process.stdout.readline())
+        lines.append(getattr(process, stream).readline())
         assert lines[-1], process.communicate()
     return lines
 
@@ -64,7 +63,7 @@ def test_a_signal_lets_running_requests_finish(
         while not (tmp_path / "started").exists():
             time.sleep(0.01)
         process.send_signal(number)
-        read_until(process, "Stopping")
+        read_until(process, "Stopping", "stderr")
         assert not running.done()
         (tmp_path / "go").touch()
         assert running.result()["polls"] > 0
