@@ -45,7 +45,7 @@ def test_settings_of_later_stages_do_not_matter(tmp_path: Path) -> None:
     folder = StageFolder(tmp_path, "csft")
     with folder.begin(settings_with()):
         folder.finish({})
-    folder.check(settings_with(rank={"epochs": 7}))
+    assert folder.require(settings_with(rank={"epochs": 7}), "") is folder
 
 
 def test_two_processes_cannot_work_on_one_stage(tmp_path: Path) -> None:
