@@ -20,7 +20,7 @@ example:
 
 def main() -> None:
     """Run the command."""
-    parser = stage_parser("Export the trained ranker as a SavedModel.", _EPILOG)
+    parser = stage_parser("export", "Export the trained ranker as a SavedModel.", _EPILOG)
     parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
     arguments = parser.parse_args()
     settings, workdir = settings_of(arguments), Path(arguments.workdir)

@@ -12,11 +12,19 @@ from mim_tf.errors import MimError
 from mim_tf.settings import Settings, load_settings
 
 
-def stage_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser with the arguments of every command that works on a run: --config, --workdir, --set."""
-    parser = argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+def command_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser for `python -m mim_tf.<name>` whose epilog is printed as it is written."""
+    return argparse.ArgumentParser(
+        prog=f"python -m mim_tf.{name}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def stage_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser with the arguments of every command that works on a run: --config, --workdir, --set."""
+    parser = command_parser(name, description, epilog)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file that describes the run")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run; one folder per stage in it")
     parser.add_argument(
@@ -61,8 +69,9 @@ def run_command(main: Callable[[], None]) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         main()
-    except MimError as error:
+    except (MimError, OSError) as error:  # an OSError names its file: no such folder, no permission, disk full
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        print("interrupted; the same command continues.", file=sys.stderr)
         raise SystemExit(130) from None

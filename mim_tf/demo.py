@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mim_tf.commandline import run_command
+from mim_tf.commandline import command_parser, run_command
 from mim_tf.errors import ServingError
 from mim_tf.settings import load_settings
 
@@ -28,11 +27,7 @@ example:
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        description="The whole chain on a drawn shop, in minutes.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("demo", "The whole chain on a drawn shop, in minutes.", _EPILOG)
     parser.add_argument("--workdir", default="build/demo", metavar="DIR", help="folder of the run (%(default)s)")
     parser.add_argument("--config", default="configs/demo.yaml", metavar="FILE", help="settings (%(default)s)")
     parser.add_argument(

@@ -24,7 +24,9 @@ example:
 
 def main() -> None:
     """Run the command."""
-    arguments = stage_parser("Measure the trained rankers on the validation impressions.", _EPILOG).parse_args()
+    arguments = stage_parser(
+        "evaluate", "Measure the trained rankers on the validation impressions.", _EPILOG
+    ).parse_args()
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
     StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)

@@ -25,7 +25,9 @@ example:
 
 def main() -> None:
     """Run the command."""
-    arguments = stage_parser("Check the shop's data and turn it into training records.", _EPILOG).parse_args()
+    arguments = stage_parser(
+        "prepare", "Check the shop's data and turn it into training records.", _EPILOG
+    ).parse_args()
     run_stage("prepare", settings_of(arguments), Path(arguments.workdir), shlex.join(options_of(arguments)))
 
 

@@ -19,7 +19,7 @@ def _seconds(value: Any) -> Any:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            return value
+            raise ValueError("must be a date as 2025-04-07, or seconds since 1970 UTC") from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if isinstance(value, datetime):
@@ -55,14 +55,14 @@ class DataSettings(Section):
 class VisionSettings(Section):
     """F_V."""
 
-    name: str = Field("vit_tiny", description="one of mim_tf.encoders.VISION_ENCODERS")
+    name: Literal["vit_nano", "vit_mini", "vit_tiny", "vit_small"] = "vit_tiny"
     image_size: int = Field(64, ge=8, description="pixels, both sides")
 
 
 class TextSettings(Section):
     """F_L."""
 
-    name: str = Field("bert_tiny", description="one of mim_tf.encoders.TEXT_ENCODERS")
+    name: Literal["bert", "bert_nano", "bert_tiny", "bert_small"] = Field("bert_tiny", description="bert: see weights")
     weights: str | None = Field(None, description="Hugging Face folder (config.json, model.safetensors, vocab.txt)")
     length: int = Field(24, ge=4, description="tokens per title, the rest is cut off")
     trainable: bool = Field(True, description="false keeps the pre-trained weights; only the projection learns")
@@ -109,7 +109,7 @@ class RepresentSettings(Section):
 class RankSettings(Section):
     """Stage 3, the click model."""
 
-    ubm: str = Field("din", description="ID interest, one of mim_tf.interest.UBMS")
+    ubm: Literal["average", "din"] = Field("din", description="ID interest, equation (1)")
     content: bool = Field(True, description="the content interest module, equation (7)")
     fusion: bool = Field(True, description="the fusion interest module, equation (8)")
     item_dim: int = Field(16, ge=1, description="ID embedding dimension of an item")
@@ -156,7 +156,7 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid YAML: {error}") from error
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):

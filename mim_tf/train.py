@@ -29,7 +29,7 @@ example:
 
 def main() -> None:
     """Run the command."""
-    parser = stage_parser("Train one stage of a run, or all of them.", _EPILOG)
+    parser = stage_parser("train", "Train one stage of a run, or all of them.", _EPILOG)
     parser.add_argument("--stage", required=True, choices=[*STAGES[1:], "all"], help="what to run, see below")
     arguments = parser.parse_args()
     settings = settings_of(arguments)

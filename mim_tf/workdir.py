@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
 
 
 class StageFolder:
-    """`<workdir>/<stage>/`: checkpoints/, tensorboard/, settings.yaml and, once finished, metrics.json.
+    """`<workdir>/<stage>/`: checkpoints/, tensorboard/, settings.yaml, upstream.json; once finished, metrics.json.
 
     `metrics.json` is written last and in one rename, so its presence means that all the rest is whole.
 
@@ -78,7 +79,8 @@ class StageFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
             except OSError as error:
                 raise StageError(f"another process works in {self.path}. Wait for it, or stop it.") from error
-            write_aside(self._settings_file, dump_settings(settings))
+            write_aside(self._upstream_file, json.dumps(self._upstream(), indent=2) + "\n")
+            write_aside(self._settings_file, dump_settings(settings))  # `check` goes by this one
             try:
                 yield
             except MimError:
@@ -87,21 +89,24 @@ class StageFolder:
                 raise
 
     def check(self, settings: Settings) -> None:
-        """Refuse settings other than those the folder was made with.
+        """Refuse settings, and runs of the earlier stages, other than those the folder was made with.
 
         Raises:
-            StageError: naming every setting that differs.
+            StageError: naming every setting that differs, or the stage that was run again.
         """
         if not self._settings_file.exists():
             return
         then = yaml.safe_load(self._settings_file.read_text(encoding="utf-8"))
         now = yaml.safe_load(dump_settings(settings))
-        changes = [line for section in _SECTIONS[self.stage] for line in _changes(section, then[section], now[section])]
-        if changes:
-            raise StageError(
-                f"{self.path} was made with other settings: {'; '.join(changes)}. "
-                f"Use another --workdir, or delete {self.path} and what follows it to run the stage again."
-            )
+        for stage in STAGES:  # the earliest one concerned is the one to run again
+            sections = [section for section in _SECTIONS[self.stage] if section in _SECTIONS[stage]]
+            changes = [line for section in sections for line in _changes(section, then[section], now[section])]
+            if changes:
+                raise StageError(
+                    f"{self.path} was made with other settings: {'; '.join(changes)}. Use another --workdir, or delete "
+                    f"{self.workdir / stage} and the stages after it ({', '.join(STAGES)}) to run them again."
+                )
+        self._check_upstream()
 
     def require(self, settings: Settings, options: str) -> StageFolder:
         """This folder, if its stage is finished under these settings.
@@ -124,7 +129,28 @@ class StageFolder:
 
     def _holds_work(self) -> bool:
         names = {path.name for path in self.path.iterdir() if path.suffix != ".partial"}
-        return bool(names - {".lock", self._settings_file.name})
+        return bool(names - {".lock", self._settings_file.name, self._upstream_file.name})
+
+    def _upstream(self) -> dict[str, str]:
+        """Which runs of the earlier stages are there: a digest of their metrics, which hold the seconds they took."""
+        earlier = [StageFolder(self.workdir, stage) for stage in STAGES[: STAGES.index(self.stage)]]
+        return {
+            folder.stage: hashlib.sha256(folder._metrics_file.read_bytes()).hexdigest()
+            for folder in earlier
+            if folder.finished
+        }
+
+    def _check_upstream(self) -> None:
+        made_from = json.loads(self._upstream_file.read_text(encoding="utf-8"))
+        for stage, digest in self._upstream().items():
+            if made_from.get(stage, digest) != digest:
+                raise StageError(
+                    f"{self.path} was made from an earlier run of {stage}. Delete {self.path} to run it again."
+                )
+
+    @property
+    def _upstream_file(self) -> Path:
+        return self.path / "upstream.json"
 
     @property
     def _settings_file(self) -> Path:

@@ -1,12 +1,13 @@
 """Settings: one YAML file, overrides, and errors that say what to write instead."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from mim_tf.errors import SettingsError
-from mim_tf.settings import dump_settings, load_settings
+from mim_tf.settings import RankSettings, TextSettings, VisionSettings, dump_settings, load_settings
 
 
 @pytest.fixture
@@ -52,6 +53,8 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
         ("rank.epochs=0", r"`rank\.epochs`: .*greater than or equal to 1.*Received: 0"),
         ("csft.temperature=warm", r"`csft\.temperature`: .*valid number.*Received: 'warm'"),
         ("data.items=null", r"`data\.items`: .*Received: None"),
+        ("rank.ubm=dine", r"`rank\.ubm`: .*'average' or 'din'.*Received: 'dine'"),
+        ("data.validation_from=7.4.2025", r"`data\.validation_from`: .*must be a date as 2025-04-07"),
         ("rank.ubm", r"--set must be section\.key=value\. Received: 'rank\.ubm'"),
         ("data.items.path=x", r"--set data\.items\.path: 'items' is a value, not a section"),
         ("rank.ubm=[", r"--set rank\.ubm: the value is not valid YAML"),
@@ -78,3 +81,15 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str, message: s
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         load_settings(path)
+
+
+def test_names_in_the_settings_are_those_of_the_models() -> None:
+    from mim_tf.encoders import TEXT_ENCODERS, VISION_ENCODERS
+    from mim_tf.interest import UBMS
+
+    for section, field, known in (
+        (VisionSettings, "name", VISION_ENCODERS),
+        (TextSettings, "name", TEXT_ENCODERS),
+        (RankSettings, "ubm", UBMS),
+    ):
+        assert set(get_args(section.model_fields[field].annotation)) == set(known)

@@ -35,7 +35,10 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     with folder.begin(settings_with()):
         folder.checkpoints.mkdir()
     with (
-        pytest.raises(StageError, match=r"csft\.alpha was 0\.5, now 0\.1\. Use another --workdir, or delete .*csft"),
+        pytest.raises(
+            StageError,
+            match=r"csft\.alpha was 0\.5, now 0\.1\. Use another --workdir, or delete .*csft and the stages after it",
+        ),
         folder.begin(settings_with(csft={"alpha": 0.1, "epochs": 10})),
     ):
         pass
@@ -84,3 +87,26 @@ def test_settings_that_made_something_are_remembered_after_an_error(tmp_path: Pa
         raise SettingsError("late")
     with pytest.raises(StageError, match=r"csft\.alpha was"):
         folder.check(settings_with(csft={"alpha": 0.1}))
+
+
+def test_the_earliest_stage_concerned_is_the_one_to_delete(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "rank")
+    with folder.begin(settings_with()):
+        folder.finish({})
+    with pytest.raises(
+        StageError, match=r"rank was made with other settings: pretrain\.epochs .*delete .*/pretrain and"
+    ):
+        folder.check(settings_with(pretrain={"epochs": 3}))
+
+
+def test_an_earlier_stage_that_ran_again_is_noticed(tmp_path: Path) -> None:
+    prepare, pretrain = StageFolder(tmp_path, "prepare"), StageFolder(tmp_path, "pretrain")
+    for folder in (prepare, pretrain):
+        with folder.begin(settings_with()):
+            folder.finish({"seconds": 1.5})
+    pretrain.check(settings_with())
+    prepare.finish({"seconds": 1.6})
+    with pytest.raises(
+        StageError, match=r"pretrain was made from an earlier run of prepare\. Delete .*pretrain to run"
+    ):
+        pretrain.check(settings_with())

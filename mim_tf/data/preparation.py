@@ -77,7 +77,9 @@ def prepare(
     if pairs_action not in ACTIONS:
         raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
     if impressions is not None and validation_from is None:
-        raise DataError("`data.validation_from` must be given where there are impressions. Received: nothing.")
+        raise DataError(
+            "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
+        )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tell = progress or _silent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,8 @@ def train(
                 summary_dir=str(tensorboard),
             )
             first_step = int(step)
+            if first_step:
+                print(f"continues at step {first_step} of {steps}", file=sys.stderr)
             bar.update(first_step)
             controller.train(steps)
     seconds = time.monotonic() - start
