@@ -153,6 +153,26 @@ def test_a_killed_ranking_continues_after_its_last_epoch(chain: Chain, tmp_path:
     assert steps[0] > 0
 
 
+def test_an_interrupted_represent_continues_after_its_last_commit(chain: Chain, tmp_path: Path) -> None:
+    from mim_tf.representation import EmbeddingStore
+
+    whole = EmbeddingStore(chain.workdir / "represent" / "store.lance").read()
+    shutil.copytree(chain.workdir, tmp_path / "work")
+    represent = tmp_path / "work" / "represent"
+    (represent / "metrics.json").unlink()
+    shutil.rmtree(represent / "store.lance")
+    marked = np.ones((20, whole.embeddings.shape[1]))  # not what the encoder makes: they show if they were made again
+    store = EmbeddingStore.create(represent / "store.lance", id_type="int64", dim=marked.shape[1])
+    store.append(whole.item_ids[:20], marked, encoder=whole.encoder)
+
+    run = chain.run("train", "--stage", "represent", "--workdir", str(tmp_path / "work"))
+    assert run.returncode == 0, run.stderr
+    continued = EmbeddingStore(store.path).read()
+    np.testing.assert_array_equal(continued.item_ids, whole.item_ids)
+    np.testing.assert_array_equal(continued.embeddings[:20], marked)
+    np.testing.assert_allclose(continued.embeddings[20:], whole.embeddings[20:], atol=2e-3)
+
+
 def test_running_again_does_nothing(chain: Chain) -> None:
     before = chain.files()
     again = chain.run("train", "--stage", "all")

@@ -86,10 +86,6 @@ class EmbeddingStore:
         first = self._dataset.to_table(columns=["encoder"], limit=1)
         return first["encoder"][0].as_py() if len(first) else None
 
-    def item_ids(self) -> set[int | str]:
-        """Ids of the items that have an embedding."""
-        return set(self._dataset.to_table(columns=["item_id"])["item_id"].to_pylist())
-
     def append(self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str) -> None:
         """Commit the embeddings of new items as one version; each gets the next free row.
 
