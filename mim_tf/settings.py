@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from mim_tf.encoder_names import TextName, VisionName
 from mim_tf.errors import SettingsError
 
 
@@ -52,20 +53,33 @@ class DataSettings(Section):
     shards: int = Field(4, ge=1, description="record files per split")
 
 
-class VisionSettings(Section):
+class EncoderTrainingSettings(Section):
+    """How much of an encoder learns."""
+
+    weights: str | None = Field(None, description="folder or keras-nlp preset to start from; null: random weights")
+    trainable_blocks: int | None = Field(None, ge=0, description="the last blocks that learn; null: all, 0: none")
+    lora_rank: int = Field(0, ge=0, description="low-rank adapters learn instead of the backbone; 0: none")
+    recompute: bool = Field(False, description="recompute activations: less memory, a longer step")
+
+    @model_validator(mode="after")
+    def _one_way_to_freeze(self) -> Self:
+        if self.lora_rank and self.trainable_blocks is not None:
+            raise ValueError("`lora_rank` and `trainable_blocks` exclude each other")
+        return self
+
+
+class VisionSettings(EncoderTrainingSettings):
     """F_V."""
 
-    name: Literal["vit_nano", "vit_mini", "vit_tiny", "vit_small"] = "vit_tiny"
-    image_size: int = Field(64, ge=8, description="pixels, both sides")
+    name: VisionName = Field("vit_mini", description="a size, or with weights a family")
+    image_size: int | None = Field(None, ge=8, description="pixels, both sides; null: the weights', or 224")
 
 
-class TextSettings(Section):
+class TextSettings(EncoderTrainingSettings):
     """F_L."""
 
-    name: Literal["bert", "bert_nano", "bert_tiny", "bert_small"] = Field("bert_tiny", description="bert: see weights")
-    weights: str | None = Field(None, description="Hugging Face folder (config.json, model.safetensors, vocab.txt)")
+    name: TextName = Field("bert_tiny", description="a size, or with weights a family")
     length: int = Field(24, ge=4, description="tokens per title, the rest is cut off")
-    trainable: bool = Field(True, description="false keeps the pre-trained weights; only the projection learns")
 
 
 class EncoderSettings(Section):
@@ -74,6 +88,7 @@ class EncoderSettings(Section):
     vision: VisionSettings = VisionSettings()
     text: TextSettings = TextSettings()
     dim: int = Field(64, ge=2, description="embedding dimension")
+    precision: Literal["float32", "mixed_bfloat16"] = Field("float32", description="of the backbones")
 
 
 class TrainingSettings(Section):

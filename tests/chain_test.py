@@ -25,8 +25,8 @@ data:
   history_length: 8
   shards: 2
 encoders:
-  vision: {{name: vit_nano, image_size: 32}}
-  text: {{name: bert_nano, length: 8}}
+  vision: {{name: vit_toy, image_size: 32}}
+  text: {{name: bert_toy, length: 8}}
   dim: 8
 pretrain: {{epochs: 80, batch_size: 30}}
 csft: {{epochs: 1, batch_size: 16}}

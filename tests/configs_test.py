@@ -5,33 +5,34 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from mim_tf.encoders import TEXT_ENCODERS, VisionEncoder, text_encoder
 from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.ranking import RankingNetwork
 from mim_tf.settings import load_settings
+from mim_tf.training.models import adapt, build_encoders, write_vocabulary
+from mim_tf.workdir import StageFolder
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_models_of_a_config_take_a_step(path: Path) -> None:
+def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
     settings = load_settings(path)
-    vision, text, dim = settings.encoders.vision, settings.encoders.text, settings.encoders.dim
-    if text.weights and not Path(text.weights).exists():
-        pytest.skip(f"{text.weights} is not installed")
-    vocabulary = VOCABULARY if TEXT_ENCODERS[text.name] else None
-    titles = text_encoder(
-        text.name, length=text.length, dim=dim, vocabulary=vocabulary, weights=text.weights, trainable=text.trainable
-    )
-    images = VisionEncoder(vision.name, vision.image_size, dim)
-    options = settings.csft
+    for weights in (settings.encoders.vision.weights, settings.encoders.text.weights):
+        if weights and not Path(weights).exists():
+            pytest.skip(f"{weights} is not installed")
+    prepare = StageFolder(tmp_path, "prepare")
+    prepare.path.mkdir()
+    write_vocabulary(prepare, VOCABULARY)
+    images, titles = build_encoders(settings.encoders, prepare)
+    adapt(images, titles, settings.encoders)
+    options, dim = settings.csft, settings.encoders.dim
     items = ItemEncoder(images, titles, options.fusion_units, dim)
     model = CsftModel(items, options.temperature, options.alpha, options.beta)
     batch = {
-        "query_image": tf.random.uniform([2, vision.image_size, vision.image_size, 3], maxval=255),
-        "image": tf.random.uniform([4, vision.image_size, vision.image_size, 3], maxval=255),
+        "query_image": tf.random.uniform([2, images.image_size, images.image_size, 3], maxval=255),
+        "image": tf.random.uniform([4, images.image_size, images.image_size, 3], maxval=255),
         "token_ids": titles.tokenize(tf.constant(["a", "b", "a b", "b a"])),
         "item": tf.range(4),
         "query_item": tf.fill([2], -1),

@@ -49,7 +49,7 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
     [
         ("rank.ubn=din", r"`rank\.ubn` is not a setting\. Known here: batch_size, .*ubm"),
         ("ranking.ubm=din", r"`ranking` is not a setting\. Known here: csft, data, encoders"),
-        ("encoders.vision.size=64", r"`encoders\.vision\.size` is not a setting\. Known here: image_size, name"),
+        ("encoders.vision.size=64", r"`encoders\.vision\.size` is not a setting\. Known here: image_size, lora_rank"),
         ("rank.epochs=0", r"`rank\.epochs`: .*greater than or equal to 1.*Received: 0"),
         ("csft.temperature=warm", r"`csft\.temperature`: .*valid number.*Received: 'warm'"),
         ("data.items=null", r"`data\.items`: .*Received: None"),
@@ -84,12 +84,12 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str, message: s
 
 
 def test_names_in_the_settings_are_those_of_the_models() -> None:
-    from mim_tf.encoders import TEXT_ENCODERS, VISION_ENCODERS
+    from mim_tf.encoders import TEXT_ENCODERS, TEXT_FAMILIES, VISION_ENCODERS, VISION_FAMILIES
     from mim_tf.interest import UBMS
 
     for section, field, known in (
-        (VisionSettings, "name", VISION_ENCODERS),
-        (TextSettings, "name", TEXT_ENCODERS),
+        (VisionSettings, "name", {**VISION_ENCODERS, **VISION_FAMILIES}),
+        (TextSettings, "name", {**TEXT_ENCODERS, **TEXT_FAMILIES}),
         (RankSettings, "ubm", UBMS),
     ):
         assert set(get_args(section.model_fields[field].annotation)) == set(known)

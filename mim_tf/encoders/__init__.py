@@ -1,13 +1,24 @@
 """F_V and F_L: encoders by name, from image bytes and titles to embeddings. Keras 3 only, as keras-nlp is."""
 
-from mim_tf.encoders.text import TEXT_ENCODERS, TextEncoder, learn_vocabulary, text_encoder
-from mim_tf.encoders.vision import VISION_ENCODERS, VisionEncoder
+from mim_tf.encoders.adaptation import add_lora, recompute_activations, train_last_blocks
+from mim_tf.encoders.text import TEXT_ENCODERS, TEXT_FAMILIES
+from mim_tf.encoders.text_encoder import TextEncoder, text_encoder
+from mim_tf.encoders.tokenizers import learn_vocabulary, vocabulary_files
+from mim_tf.encoders.vision import VISION_ENCODERS, VISION_FAMILIES
+from mim_tf.encoders.vision_encoder import VisionEncoder, vision_encoder
 
 __all__ = [
     "TEXT_ENCODERS",
+    "TEXT_FAMILIES",
     "VISION_ENCODERS",
+    "VISION_FAMILIES",
     "TextEncoder",
     "VisionEncoder",
+    "add_lora",
     "learn_vocabulary",
+    "recompute_activations",
     "text_encoder",
+    "train_last_blocks",
+    "vision_encoder",
+    "vocabulary_files",
 ]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from mim_tf.contrastive import TensorFusion
 from mim_tf.encoders import TextEncoder, VisionEncoder
+
+_DESCRIPTION, _VISION, _TEXT, _FUSION = "item_encoder.json", "vision", "text", "fusion.safetensors"
 
 
 class ItemEmbeddings(NamedTuple):
@@ -84,10 +89,32 @@ class ItemEncoder(keras.Model):
         self.fusion.out.bias.assign_sub(sums / items)
 
     def fingerprint(self) -> str:
-        """16 hex digits that differ whenever the encoder's weights or vocabulary do."""
+        """16 hex digits that differ whenever the encoder's weights or tokeniser do."""
         digest = hashlib.sha256()
         for variable in self.weights:
             digest.update(variable.path.encode())
             digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
-        digest.update("\n".join(self.text.tokenizer.get_vocabulary()).encode())
+        for name, content in sorted(self.text.tokenizer.files.items()):
+            digest.update(name.encode() + content)
         return digest.hexdigest()[:16]
+
+    def save_folder(self, folder: Path) -> None:
+        """Write what `load_folder` reads into a folder that is made here; vision/ and text/ in it are encoders too."""
+        self.vision.save_folder(folder / _VISION)
+        self.text.save_folder(folder / _TEXT)
+        fusion = {variable.path: keras.ops.convert_to_numpy(variable) for variable in self.fusion.weights}
+        save_file(fusion, folder / _FUSION)
+        description = {"dim": self.fusion.dim, "fusion_units": self.fusion.units}
+        (folder / _DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load_folder(cls, folder: Path, dtype: str = "float32") -> ItemEncoder:
+        """The item encoder that `save_folder` wrote; `dtype` is the policy of its backbones."""
+        description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        vision = VisionEncoder.load_folder(folder / _VISION, dtype)
+        text = TextEncoder.load_folder(folder / _TEXT, dtype)
+        encoder = cls(vision, text, **description)
+        fusion = load_file(folder / _FUSION)
+        for variable in encoder.fusion.weights:
+            variable.assign(fusion[variable.path])
+        return encoder

@@ -3,37 +3,71 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
-
-from mim_tf.encoders import TextEncoder, VisionEncoder, text_encoder
+from mim_tf.encoders import (
+    TextEncoder,
+    VisionEncoder,
+    add_lora,
+    recompute_activations,
+    text_encoder,
+    train_last_blocks,
+    vision_encoder,
+    vocabulary_files,
+)
 from mim_tf.errors import SettingsError
 from mim_tf.finetuning.item_encoder import ItemEncoder
-from mim_tf.settings import EncoderSettings, Settings
-from mim_tf.workdir import StageFolder, write_aside
+from mim_tf.settings import EncoderSettings
+from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
 
 
 def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[VisionEncoder, TextEncoder]:
-    """F_V and F_L with the weights they start from.
+    """F_V and F_L with the weights they start from; what of them learns is up to `adapt`.
 
     Raises:
-        SettingsError: an encoder that does not exist, or weights that are not where the settings say.
+        SettingsError: an encoder that does not exist, or weights that are not where the settings say or do not fit.
     """
+    vision, text = settings.vision, settings.text
     try:
-        vision = VisionEncoder(settings.vision.name, settings.vision.image_size, settings.dim)
-        text = text_encoder(
-            settings.text.name,
-            length=settings.text.length,
-            dim=settings.dim,
-            vocabulary=read_vocabulary(prepare),
-            weights=settings.text.weights,
-            trainable=settings.text.trainable,
+        return (
+            vision_encoder(
+                vision.name,
+                dim=settings.dim,
+                image_size=vision.image_size,
+                weights=vision.weights,
+                dtype=settings.precision,
+            ),
+            text_encoder(
+                text.name,
+                dim=settings.dim,
+                length=text.length,
+                weights=text.weights,
+                files=None if text.weights else vocabulary_files(read_vocabulary(prepare)),
+                dtype=settings.precision,
+            ),
         )
     except (ValueError, FileNotFoundError) as error:
         raise SettingsError(f"encoders: {error}") from error
-    return vision, text
+
+
+def adapt(vision: VisionEncoder, text: TextEncoder, settings: EncoderSettings) -> None:
+    """Choose what of the encoders learns, and whether activations are recomputed.
+
+    Raises:
+        SettingsError: more blocks than there are, or adapters for an encoder without dense layers.
+    """
+    for section, encoder, options in (("vision", vision, settings.vision), ("text", text, settings.text)):
+        try:
+            if options.trainable_blocks is not None:
+                train_last_blocks(encoder, options.trainable_blocks)
+            if options.lora_rank:
+                add_lora(encoder, options.lora_rank)
+        except ValueError as error:
+            raise SettingsError(f"encoders.{section}: {error}") from error
+        if options.recompute:
+            recompute_activations(encoder)
 
 
 def read_vocabulary(prepare: StageFolder) -> list[str]:
@@ -58,39 +92,38 @@ def records_folder(prepare: StageFolder) -> Path:
 
 def save_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
     """Hand the aligned encoders to the next stages."""
-    _save(vision, pretrain.path / "vision.weights.h5")
-    _save(text, pretrain.path / "text.weights.h5")
+    for name, encoder in (("vision", vision), ("text", text)):
+        aside = fresh_folder_aside(pretrain.path / name)
+        encoder.save_folder(aside)
+        _replace(aside, pretrain.path / name)
 
 
-def load_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
-    """Take over the encoders that pre-training left."""
-    vision.load_weights(pretrain.path / "vision.weights.h5")
-    text.load_weights(pretrain.path / "text.weights.h5")
+def load_encoders(pretrain: StageFolder, precision: str) -> tuple[VisionEncoder, TextEncoder]:
+    """The encoders that pre-training left."""
+    return (
+        VisionEncoder.load_folder(pretrain.path / "vision", precision),
+        TextEncoder.load_folder(pretrain.path / "text", precision),
+    )
 
 
-def build_item_encoder(settings: Settings, prepare: StageFolder) -> ItemEncoder:
-    """An item encoder as C-SFT starts it, before any weights of an earlier stage."""
-    vision, text = build_encoders(settings.encoders, prepare)
-    return ItemEncoder(vision, text, settings.csft.fusion_units, settings.encoders.dim)
-
-
-def item_encoder_weights(stage: StageFolder) -> Path:
+def item_encoder_folder(stage: StageFolder) -> Path:
     """Where a stage, `csft` or `represent`, leaves its item encoder."""
-    return stage.path / "item_encoder.weights.h5"
+    return stage.path / "item_encoder"
 
 
 def save_item_encoder(stage: StageFolder, encoder: ItemEncoder) -> None:
     """Leave an item encoder in a stage's folder."""
-    _save(encoder, item_encoder_weights(stage))
+    folder = item_encoder_folder(stage)
+    aside = fresh_folder_aside(folder)
+    encoder.save_folder(aside)
+    _replace(aside, folder)
 
 
-def load_item_encoder(stage: StageFolder, encoder: ItemEncoder) -> None:
-    """Take over the item encoder that a stage left."""
-    encoder.load_weights(item_encoder_weights(stage))
+def load_item_encoder(stage: StageFolder, precision: str) -> ItemEncoder:
+    """The item encoder that a stage left."""
+    return ItemEncoder.load_folder(item_encoder_folder(stage), precision)
 
 
-def _save(model: keras.Model, path: Path) -> None:
-    """Write aside and rename; Keras insists on the ending."""
-    aside = path.with_name("partial.weights.h5")
-    model.save_weights(aside)
-    os.replace(aside, path)
+def _replace(aside: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)

@@ -12,15 +12,16 @@ from mim_tf.errors import SettingsError
 from mim_tf.pretraining.image_text import ImageTextModel, image_text_batches
 from mim_tf.settings import Settings
 from mim_tf.training.loop import train
-from mim_tf.training.models import build_encoders, records_folder, save_encoders
+from mim_tf.training.models import adapt, build_encoders, records_folder, save_encoders
 from mim_tf.workdir import StageFolder
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Train, and leave both encoders' weights in the stage's folder."""
+    """Train, and leave both encoders in the stage's folder."""
     keras.utils.set_random_seed(settings.seed)
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "pretrain")
     vision, text = build_encoders(settings.encoders, prepare)
+    adapt(vision, text, settings.encoders)
     options = settings.pretrain
     batches_from = partial(
         image_text_batches,

@@ -18,8 +18,7 @@ from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
 from mim_tf.training.models import (
-    build_item_encoder,
-    item_encoder_weights,
+    item_encoder_folder,
     load_item_encoder,
     records_folder,
     save_item_encoder,
@@ -65,11 +64,10 @@ def store_path(represent: StageFolder) -> Path:
 def _encoder(settings: Settings, workdir: Path) -> ItemEncoder:
     """C-SFT's encoder, `h_MM` centred on the catalogue if wanted; what an interrupted run centred is used again."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    encoder = build_item_encoder(settings, prepare)
-    if item_encoder_weights(stage).exists():
-        load_item_encoder(stage, encoder)
-        return encoder
-    load_item_encoder(StageFolder(workdir, "csft"), encoder)
+    precision = settings.encoders.precision
+    if item_encoder_folder(stage).exists():
+        return load_item_encoder(stage, precision)
+    encoder = load_item_encoder(StageFolder(workdir, "csft"), precision)
     if settings.represent.centre:
         sample = read_items(records_folder(prepare)).take(_CENTRED_ON)
         inputs = _inputs(encoder, sample, settings.represent.batch_size)
