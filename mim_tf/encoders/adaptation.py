@@ -63,9 +63,7 @@ def add_lora(encoder: Encoder, rank: int) -> None:
     # Keras has no public way to all layers inside layers.
     dense = [layer for block in blocks(encoder) for layer in block._flatten_layers() if isinstance(layer, _ADAPTABLE)]
     if not dense:
-        raise ValueError(
-            f"`rank` must be 0 with {encoder.family}, whose blocks have no dense layers. Received: {rank}."
-        )
+        raise ValueError(f"`rank` must be 0 with {encoder.family}: its blocks have no dense layers. Received: {rank}.")
     for layer in dense:
         layer.enable_lora(rank)
     encoder.backbone.trainable = False

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_EPSILON = 1e-5
-_OFFSET = 2  # rows of position tables before the first token's, a custom of fairseq's
+EPSILON = 1e-5
+OFFSET = 2  # rows of position tables before the first token's, a custom of fairseq's
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -26,6 +26,9 @@ class ImageTokens(keras.layers.Layer):
     Returns:
         `[batch, 1 + patches, hidden_dim]`.
 
+    Raises:
+        ValueError: the images are not made of whole patches.
+
     Reference: Wang et al., Image as a Foreign Language (arXiv 2208.10442), section 2.1.
     """
 
@@ -37,22 +40,26 @@ class ImageTokens(keras.layers.Layer):
             hidden_dim, patch_size, strides=patch_size, name="projection", dtype=self.dtype_policy
         )
 
-    def build(self, shape: Sequence[int | None]) -> None:
+    def build(self, shape: tuple[int | None, int, int, int]) -> None:
         """Positions are as many as there are patches in an image of this size."""
         _, height, width, _ = shape
-        patches = (height // self.patch_size) * (width // self.patch_size)  # type: ignore[operator]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"`image_size` must be a multiple of the patch size {self.patch_size}. Received: {height} x {width}."
+            )
+        patches = (height // self.patch_size) * (width // self.patch_size)
         self.projection.build(shape)
         self.class_token = self.add_weight(shape=(1, 1, self.hidden_dim), name="class_token", initializer="zeros")
         self.positions = self.add_weight(
-            shape=(_OFFSET + 1 + patches, self.hidden_dim), name="positions", initializer=_normal()
+            shape=(OFFSET + 1 + patches, self.hidden_dim), name="positions", initializer=_normal()
         )
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Cut a batch of images into tokens."""
         grid = self.projection(images)  # [batch, rows, columns, hidden_dim]
         patches = tf.reshape(grid, [-1, grid.shape[1] * grid.shape[2], self.hidden_dim])
-        first = tf.tile(tf.cast(self.class_token, patches.dtype), [tf.shape(patches)[0], 1, 1])
-        return tf.concat([first, patches], axis=1) + self.positions[_OFFSET:]
+        first = tf.tile(self.class_token, [tf.shape(patches)[0], 1, 1])
+        return tf.concat([first, patches], axis=1) + self.positions[OFFSET:]
 
     def get_config(self) -> dict[str, Any]:
         """The sizes beside the base config."""
@@ -91,13 +98,13 @@ class WordTokens(keras.layers.Layer):
         """Positions are as many as the longest title has."""
         self.embedding.build(shape)
         self.positions = self.add_weight(
-            shape=(_OFFSET + self.max_sequence_length, self.hidden_dim), name="positions", initializer=_normal()
+            shape=(OFFSET + self.max_sequence_length, self.hidden_dim), name="positions", initializer=_normal()
         )
 
     def call(self, token_ids: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
         """Look a batch of titles up."""
         tokens = self.embedding(token_ids)
-        tokens += self.positions[_OFFSET : _OFFSET + tf.shape(token_ids)[1]]
+        tokens += self.positions[OFFSET : OFFSET + tf.shape(token_ids)[1]]
         return tokens * tf.cast(padding_mask, tokens.dtype)[:, :, tf.newaxis]
 
     def get_config(self) -> dict[str, Any]:
@@ -121,8 +128,8 @@ class MultiwayBlock(keras.layers.Layer):
     ```
 
     Args:
-        modalities: vision, text or both in this order, whose tokens follow each other.
-        first: with both, how many tokens are of the first.
+        modalities: names of the experts, one or two.
+        split: of two, how many tokens are the first one's; they come before the other's.
         num_heads: of attention.
         mlp_dim: width inside the feed-forward network.
 
@@ -133,22 +140,27 @@ class MultiwayBlock(keras.layers.Layer):
     Returns:
         `[batch, length, dim]`.
 
-    Reference: Wang et al., Image as a Foreign Language (arXiv 2208.10442), section 2.1, and for the norms Wang et al.,
-    Foundation Transformers (arXiv 2210.06423), section 2.2.
+    Raises:
+        ValueError: the heads do not divide `dim`.
+
+    Reference: Wang et al., Image as a Foreign Language (arXiv 2208.10442), section 2.1, and for the norms inside both
+    branches Wang et al., Foundation Transformers (arXiv 2210.06423).
     """
 
-    def __init__(self, modalities: Sequence[str], first: int | None, num_heads: int, mlp_dim: int, **kwargs: Any):
+    def __init__(self, modalities: Sequence[str], split: int | None, num_heads: int, mlp_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.modalities = tuple(modalities)
-        self.first = first
+        self.split = split
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.experts = [
             _Expert(num_heads, mlp_dim, name=modality, dtype=self.dtype_policy) for modality in self.modalities
         ]
 
-    def build(self, shape: Sequence[int | None]) -> None:
+    def build(self, shape: tuple[int | None, int | None, int]) -> None:
         """Each expert's own weights."""
+        if shape[-1] % self.num_heads:
+            raise ValueError(f"`num_heads` must divide the hidden dimension {shape[-1]}. Received: {self.num_heads}.")
         for expert in self.experts:
             expert.build(shape)
 
@@ -163,13 +175,13 @@ class MultiwayBlock(keras.layers.Layer):
         )
 
     def _split(self, tokens: tf.Tensor) -> list[tf.Tensor]:
-        return [tokens] if self.first is None else [tokens[:, : self.first], tokens[:, self.first :]]
+        return [tokens] if self.split is None else [tokens[:, : self.split], tokens[:, self.split :]]
 
     def get_config(self) -> dict[str, Any]:
         """What it is made of beside the base config."""
         made_of = {
             "modalities": self.modalities,
-            "first": self.first,
+            "split": self.split,
             "num_heads": self.num_heads,
             "mlp_dim": self.mlp_dim,
         }
@@ -184,7 +196,7 @@ class _Expert(keras.layers.Layer):
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
 
-    def build(self, shape: Sequence[int | None]) -> None:
+    def build(self, shape: tuple[int | None, int | None, int]) -> None:
         dim, mlp_dim = shape[-1], self.mlp_dim
         self.attention_norm = self._norm("attention_norm", dim)
         self.query, self.key, self.value = (self._dense(name, dim, dim) for name in ("query", "key", "value"))
@@ -208,7 +220,7 @@ class _Expert(keras.layers.Layer):
         return tokens + self.mlp_output(self.mlp_hidden_norm(hidden))
 
     def _norm(self, name: str, dim: int) -> keras.layers.Layer:
-        norm = keras.layers.LayerNormalization(epsilon=_EPSILON, name=name, dtype=self.dtype_policy)
+        norm = keras.layers.LayerNormalization(epsilon=EPSILON, name=name, dtype=self.dtype_policy)
         norm.build((None, None, dim))
         return norm
 
@@ -220,8 +232,8 @@ class _Expert(keras.layers.Layer):
 
 def _heads(tokens: tf.Tensor, num_heads: int) -> tf.Tensor:
     """`[batch, length, dim]` to `[batch, num_heads, length, dim / num_heads]`."""
-    batch, length, dim = tf.shape(tokens)[0], tf.shape(tokens)[1], tokens.shape[-1]
-    return tf.transpose(tf.reshape(tokens, [batch, length, num_heads, dim // num_heads]), [0, 2, 1, 3])
+    heads = tf.reshape(tokens, [-1, tf.shape(tokens)[1], num_heads, tokens.shape[-1] // num_heads])
+    return tf.transpose(heads, [0, 2, 1, 3])
 
 
 def _attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, padding_mask: tf.Tensor | None) -> tf.Tensor:
@@ -230,9 +242,8 @@ def _attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, padding_mask: tf
     if padding_mask is not None:
         scores += tf.where(padding_mask, 0.0, scores.dtype.min)[:, tf.newaxis, tf.newaxis, :]
     attended = tf.matmul(tf.cast(tf.nn.softmax(scores), value.dtype), value)
-    batch, heads, length, width = tf.unstack(tf.shape(attended))
-    tokens = tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [batch, length, heads * width])
-    return tf.ensure_shape(tokens, [None, None, query.shape[1] * query.shape[3]])
+    dim = query.shape[1] * query.shape[3]
+    return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, tf.shape(query)[2], dim])
 
 
 def _normal() -> keras.Initializer:

@@ -18,6 +18,7 @@ from mim_tf.encoders.weights import (
     Kind,
     check_size,
     checkpoint_arguments,
+    download,
     family_of,
     from_preset,
     kind_of,
@@ -131,8 +132,9 @@ def text_encoder(
         name: one of `TEXT_ENCODERS`, or with weights one of `TEXT_FAMILIES`, whose size the weights tell.
         dim: dimension of the embedding; None leaves out the projection.
         length: tokens per title.
-        weights: a folder of transformers (`config.json`, `model.safetensors` and the tokeniser's files), a keras-nlp
-            preset handle, or a folder that `TextEncoder.save_folder` or a stage wrote. None starts from random weights.
+        weights: a folder of transformers (`config.json`, `model.safetensors`, the tokeniser's files); `hf://owner/name`,
+            which fetches such a folder; a keras-nlp preset handle; or a folder that `TextEncoder.save_folder` or a
+            stage wrote. None starts from random weights.
         files: the tokeniser's files, name to content, of an encoder that starts from random weights.
         dtype: policy of the backbone.
 
@@ -144,6 +146,7 @@ def text_encoder(
     if weights is None:
         start = _from_nothing(name, size or {}, files, length)
     else:
+        weights = download(weights)
         start = _STARTS[kind_of(weights)](weights, family)
         check_size(name, size, start.arguments, weights)
     tokenizer = TEXT_FAMILIES[family].tokenizer(start.files)

@@ -19,6 +19,7 @@ from mim_tf.encoders.weights import (
     Kind,
     check_size,
     checkpoint_arguments,
+    download,
     family_of,
     from_preset,
     kind_of,
@@ -128,8 +129,9 @@ def vision_encoder(
         name: one of `VISION_ENCODERS`, or with weights one of `VISION_FAMILIES`, whose size the weights tell.
         dim: dimension of the embedding; None leaves out the projection.
         image_size: both sides of the input, pixels; None takes the weights', or without weights 224.
-        weights: a folder of transformers or timm (`config.json`, `model.safetensors`), a keras-nlp preset handle, or a
-            folder that `VisionEncoder.save_folder` or a stage wrote. None starts from random weights.
+        weights: a folder of transformers or timm (`config.json`, `model.safetensors`); `hf://owner/name`, which fetches
+            such a folder; a keras-nlp preset handle; or a folder that `VisionEncoder.save_folder` or a stage wrote.
+            None starts from random weights.
         dtype: policy of the backbone.
 
     Raises:
@@ -140,6 +142,7 @@ def vision_encoder(
     if weights is None:
         start = _Start(size or {}, _IMAGE_SIZE, VISION_FAMILIES[family].pixels, lambda encoder: None)
     else:
+        weights = download(weights)
         start = _STARTS[kind_of(weights)](weights, family)
         check_size(name, size, start.arguments, weights)
     encoder = VisionEncoder(
@@ -195,7 +198,8 @@ def _from_preset(weights: str | Path, family: str) -> _Start:
         copy_weights(backbone, encoder.backbone, VISION_FAMILIES[family].grids(arguments))
 
     pixels = pixels_of_converter(from_preset(preset.converter.from_preset, str(weights)))
-    return _Start(arguments, backbone.inputs[0].shape[1], pixels, fill)
+    image_size = backbone.inputs[0].shape[1] or _IMAGE_SIZE  # convolutions leave it open
+    return _Start(arguments, image_size, pixels, fill)
 
 
 _STARTS = {Kind.CHECKPOINT: _from_checkpoint, Kind.ENCODER: _from_encoder, Kind.PRESET: _from_preset}

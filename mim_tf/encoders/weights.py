@@ -8,6 +8,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+
 from mim_tf.encoders.checkpoints import Layout, read_json
 from mim_tf.encoders.encoder_folder import DESCRIPTION
 from mim_tf.encoders.family import Arguments, TextFamily, VisionFamily
@@ -15,7 +17,9 @@ from mim_tf.encoders.family import Arguments, TextFamily, VisionFamily
 _CONFIG, _PRESET_METADATA = "config.json", "metadata.json"
 _POOLING = "1_Pooling/config.json"  # sentence-transformers
 _POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "last"}
-_HANDLES = ("kaggle://", "hf://", "modelscope://", "gs://")
+_HUGGING_FACE, _HANDLES = "hf://", ("kaggle://", "modelscope://", "gs://")
+# Of a repository; no pickle among them. The last two are keras-nlp's.
+_NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.weights.h5", "assets/*"]
 
 
 class Kind(Enum):
@@ -24,6 +28,25 @@ class Kind(Enum):
     ENCODER = auto()  # a folder that one of our encoders was saved to
     CHECKPOINT = auto()  # a folder of another library
     PRESET = auto()  # keras-nlp's handle, or a folder that it saved a preset to
+
+
+def download(weights: str | Path) -> str | Path:
+    """The local folder of `hf://owner/name`, fetched if it was not before; anything else as it is.
+
+    Raises:
+        FileNotFoundError: it could not be fetched, with the files to put into a folder where there is no network.
+    """
+    if not str(weights).startswith(_HUGGING_FACE):
+        return weights
+    repository = str(weights).removeprefix(_HUGGING_FACE)
+    try:
+        return huggingface_hub.snapshot_download(repository, allow_patterns=_NEEDED)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"cannot fetch {weights} ({_reason(error)}). Without a network, copy the repository's config.json, "
+            "model.safetensors (or its shards and index), preprocessor_config.json and the tokeniser's files into a "
+            "folder, and give its path."
+        ) from error
 
 
 def kind_of(weights: str | Path) -> Kind:
@@ -95,18 +118,25 @@ def read_checkpoint(folder: Path, family: VisionFamily | TextFamily) -> tuple[La
     """The layout of a checkpoint, and its `config.json`, with sentence-transformers' pooling added as `pooling`.
 
     Raises:
-        ValueError: it is of another architecture.
+        ValueError: it is of another architecture, or pooled in a way that is not known here.
     """
     config = read_json(folder / _CONFIG)
     if (folder / _POOLING).is_file():
-        modes = read_json(folder / _POOLING)
-        config["pooling"] = next((name for key, name in _POOLINGS.items() if modes.get(key)), "mean")
+        config["pooling"] = _pooling_of(folder / _POOLING)
     for layout in family.layouts:
         if layout.recognises(config):
             return layout, config
     found = config.get("model_type", config.get("architecture"))
     libraries = " or ".join(layout.library for layout in family.layouts)
     raise ValueError(f"{folder / _CONFIG} must be of this architecture, written by {libraries}. Received: {found!r}.")
+
+
+def _pooling_of(path: Path) -> str:
+    """Ours of sentence-transformers' poolings, of which it may join several or have others."""
+    asked = [key for key, value in read_json(path).items() if key.startswith("pooling_mode") and value]
+    if len(asked) != 1 or asked[0] not in _POOLINGS:
+        raise ValueError(f"{path} must ask for one of {', '.join(_POOLINGS)}. Received: {', '.join(asked) or 'none'}.")
+    return _POOLINGS[asked[0]]
 
 
 def checkpoint_arguments(layout: Layout, config: Mapping[str, Any], folder: Path) -> Arguments:
@@ -132,10 +162,14 @@ def from_preset(load: Callable[[str], Any], handle: str) -> Any:
     try:
         return load(handle)
     except Exception as error:  # Kaggle's, Hugging Face's and Keras' errors have nothing in common
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
         raise FileNotFoundError(
-            f"cannot load the preset {handle!r} ({reason}). Without a network, run "
+            f"cannot load the preset {handle!r} ({_reason(error)}). Without a network, run "
             "keras_nlp.models.Backbone.from_preset(handle).save_to_preset(folder) where there is one, for text also "
             "keras_nlp.models.Tokenizer.from_preset(handle).save_to_preset(folder), copy the folder (config.json, "
             "metadata.json, model.weights.h5, assets), and give its path."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """An error's name and first line."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])[:240]

@@ -11,7 +11,21 @@ from pathlib import Path
 import transformers  # before the stand-in is seen, so that it does not take it for the real one
 
 sys.path.append(str(Path(__file__).parents[1] / "stand_ins"))
-FAMILIES = ("bert", "vit")
+FAMILIES = (
+    "beit3",
+    "bert",
+    "convnext",
+    "dinov2",
+    "dinov3",
+    "gpt2",
+    "llama",
+    "qwen3",
+    "resnet",
+    "siglip",
+    "swin",
+    "vit",
+    "xlm_roberta",
+)
 
 
 def main(folder: Path, names: list[str]) -> None:

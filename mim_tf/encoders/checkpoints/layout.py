@@ -30,17 +30,19 @@ _LISTED = 20  # names per kind of error
 
 @dataclass(frozen=True)
 class Source:
-    """Where a variable's value is found: one equal part of some tensors joined along their first, the output axis.
+    """Where a variable's value is found: one equal part of some tensors joined along their output axis.
 
     Attributes:
         tensors: their names.
         part: which part.
         parts: how many there are.
+        compute: makes one tensor of them in another way than joining.
     """
 
     tensors: tuple[str, ...]
     part: int = 0
     parts: int = 1
+    compute: Callable[..., np.ndarray] | None = None
 
 
 def joined(*tensors: str) -> Source:
@@ -51,6 +53,11 @@ def joined(*tensors: str) -> Source:
 def part(tensor: str, index: int, parts: int) -> Source:
     """One part of a tensor, such as the key where the tensor holds query, key and value."""
     return Source((tensor,), index, parts)
+
+
+def computed(compute: Callable[..., np.ndarray], *tensors: str) -> Source:
+    """What a function makes of some tensors, float32 arrays, where the variable holds neither."""
+    return Source(tensors, compute=compute)
 
 
 @dataclass(frozen=True)
@@ -98,15 +105,18 @@ class Layout:
         prefix = self._prefix(sources, files)
         problems = self._missing_and_unexpected(sources, files, prefix)
         values: dict[str, np.ndarray] = {}
-        for variable in model.weights if not problems else ():
+        names, misshapen = set(files), []
+        for variable in model.weights:
+            source = sources[variable.path]
+            if not names.issuperset(prefix + name for name in source.tensors):
+                continue  # among the missing
             try:
-                values[variable.path] = self._value(
-                    sources[variable.path], variable, files, prefix, grids.get(variable.path)
-                )
+                values[variable.path] = self._value(source, variable, files, prefix, grids.get(variable.path))
             except _WrongShapeError as error:
-                problems.append(str(error))
+                misshapen.append(str(error))
+        problems += _shortened(misshapen)
         if problems:
-            raise ValueError("\n  ".join([f"{files.folder} does not fit {model.name}:", *_shortened(problems)]))
+            raise ValueError("\n  ".join([f"{files.folder} does not fit {model.name}:", *problems]))
         for variable in model.weights:
             variable.assign(values[variable.path])
 
@@ -128,13 +138,18 @@ class Layout:
     def _value(self, source: Source, variable: Any, files: TensorFiles, prefix: str, leading: int | None) -> np.ndarray:
         tensors = [files.read(prefix + name) for name in source.tensors]
         names = " + ".join(prefix + name for name in source.tensors)
+        output_axis = 0 if self.transposed else -1
         try:
-            tensor = np.split(np.concatenate(tensors), source.parts)[source.part]
+            tensor = source.compute(*tensors) if source.compute else np.concatenate(tensors, output_axis)
+            tensor = np.split(tensor, source.parts, output_axis)[source.part]
         except ValueError:
             raise _WrongShapeError(f"wrong shape: {names} is {[tensor.shape for tensor in tensors]}") from None
         target = tuple(variable.shape)
         if leading is not None and tensor.ndim >= 2:
-            tensor = resize_grid(tensor, target[-2] - leading, leading, self.antialias)
+            try:
+                tensor = resize_grid(tensor, target[-2] - leading, leading, self.antialias)
+            except ValueError as error:
+                raise _WrongShapeError(f"wrong shape: {names}: {error}") from None
         value = self._transpose(tensor, variable)
         if not _same_but_for_grouping(value.shape, target):
             raise _WrongShapeError(f"wrong shape: {names} is {list(tensor.shape)}, which does not fit {list(target)}")

@@ -9,6 +9,9 @@ import keras_nlp
 import tensorflow as tf
 
 _VOCABULARY, _OPTIONS = "vocab.txt", "tokenizer_config.json"
+# What BERT makes one space, and what it removes, as RE2 says it. keras-nlp only knows ASCII's spaces and splits words
+# where there is a soft hyphen or a zero-width space.
+_SPACE, _NO_TEXT = r"[\pZ\t\n\r]", r"[\p{Cc}\p{Cf}\p{Co}\x{FFFD}]"
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -43,7 +46,8 @@ class WordPiece:
     def tokenize(self, titles: tf.Tensor, length: int) -> tf.Tensor:
         """`[batch]` strings to `[batch, length]` int32."""
         pieces = self._pieces
-        cased = tf.strings.lower(titles, encoding="utf-8") if self._lowercase else titles
+        clean = _clean(titles)
+        cased = tf.strings.lower(clean, encoding="utf-8") if self._lowercase else clean
         frame = keras_nlp.layers.StartEndPacker(
             sequence_length=length,
             start_value=pieces.cls_token_id,
@@ -57,10 +61,15 @@ class WordPiece:
         return tf.not_equal(token_ids, self._pieces.pad_token_id)
 
 
+def _clean(titles: tf.Tensor) -> tf.Tensor:
+    """Strings with all kinds of spaces made one and characters that are not seen removed."""
+    return tf.strings.regex_replace(tf.strings.regex_replace(titles, _SPACE, " "), _NO_TEXT, "")
+
+
 def learn_vocabulary(titles: tf.data.Dataset, size: int = 8192) -> list[str]:
     """A WordPiece vocabulary of at most `size` pieces, learnt from a dataset of scalar title strings."""
     vocabulary: list[str] = keras_nlp.tokenizers.compute_word_piece_vocabulary(
-        titles.batch(1024).map(lambda batch: tf.strings.lower(batch, encoding="utf-8")),
+        titles.batch(1024).map(lambda batch: tf.strings.lower(_clean(batch), encoding="utf-8")),
         vocabulary_size=size,
         reserved_tokens=list(_SPECIAL_TOKENS),
         lowercase=False,

@@ -120,7 +120,10 @@ _KEPT = (
 
 def _preset_arguments(backbone: keras.Model) -> Arguments:
     config = backbone.get_config()
-    return {key: config[key] for key in _KEPT}
+    height, width = config["patch_size"]
+    if height != width:
+        raise ValueError(f"`patch_size` must be that of a square. Received: {height} by {width} pixels.")
+    return {key: config[key] for key in _KEPT} | {"patch_size": height}
 
 
 VIT = VisionFamily(

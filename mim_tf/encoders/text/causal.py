@@ -1,0 +1,66 @@
+"""What language models that read from left to right have in common as encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from mim_tf.encoders.text.pooling import Pooling
+
+
+def pooled(backbone: keras.Model, pooling: str, dtype: str) -> keras.Model:
+    """A keras-nlp backbone with a vector per title, under the backbone's name."""
+    token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = keras.Input((None,), dtype="bool", name="padding_mask")
+    tokens = backbone({"token_ids": token_ids, "padding_mask": mask})
+    outputs = {"sequence": tokens, "pooled": Pooling(pooling, dtype=dtype, name="pooling")(tokens, mask)}
+    return keras.Model({"token_ids": token_ids, "padding_mask": mask}, outputs, name=backbone.name)
+
+
+def blocks(model: keras.Model) -> Sequence[keras.Layer]:
+    """The decoder layers of what `pooled` made."""
+    return model.get_layer(model.name).transformer_layers
+
+
+def check(config: Mapping[str, Any], built_in: Mapping[str, Collection[Any]]) -> None:
+    """Refuse a `config.json` that asks for what a backbone does not do.
+
+    Args:
+        config: its content; a missing key means the backbone's way.
+        built_in: the values that a backbone honours, by key.
+
+    Raises:
+        ValueError: another value.
+    """
+    for key, values in built_in.items():
+        if key in config and config[key] not in values:
+            allowed = " or ".join(str(value) for value in values)
+            raise ValueError(f"`{key}` must be {allowed}. Received: {config[key]!r}.")
+
+
+def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
+    """Rotary position embeddings as transformers describes them, in `rope_parameters` or before version 5 elsewhere.
+
+    Args:
+        config: the content of `config.json`.
+        kinds: the values of `rope_type` that a backbone honours.
+
+    Returns:
+        `rope_theta`, `rope_type`, and what else belongs to the type, such as `factor`.
+
+    Raises:
+        ValueError: another type, or a part of each head left without.
+
+    Reference: Su et al., RoFormer (arXiv 2104.09864).
+    """
+    found = {**(config.get("rope_parameters") or {}), **(config.get("rope_scaling") or {})}
+    rope = {
+        "rope_theta": config.get("rope_theta", 10_000.0),
+        "rope_type": found.get("type", "default"),
+        "partial_rotary_factor": config.get("partial_rotary_factor", 1.0),
+        **found,
+    }
+    check(rope, {"rope_type": kinds, "partial_rotary_factor": (1.0,)})
+    return rope
