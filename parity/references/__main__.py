@@ -17,6 +17,7 @@ FAMILIES = (
     "convnext",
     "dinov2",
     "dinov3",
+    "eva02",
     "gpt2",
     "llama",
     "qwen3",

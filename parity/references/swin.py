@@ -40,8 +40,8 @@ def transformers_swin(
 
 def transformers_pixels(folder: Path) -> None:
     """The input pipeline: the whole image squeezed into a square, bicubic."""
-    transformers_swin(folder, image_size=32)
-    save_processor(folder, ViTImageProcessorPil(size={"height": 32, "width": 32}, resample=3))
+    transformers_swin(folder, image_size=64)
+    save_processor(folder, ViTImageProcessorPil(size={"height": 64, "width": 64}, resample=3))
 
 
 def timm_swin(folder: Path, image_size: int = 224) -> None:

@@ -92,8 +92,9 @@ def test_recomputed_activations_give_the_same_gradients(family: str, dtype: str)
     recomputed_loss, recomputed = loss_and_gradients(encoder, inputs)
     rounding = 1e-4 if dtype == "float32" else 2e-2
     np.testing.assert_allclose(recomputed_loss, loss, rtol=rounding)
+    largest = max(np.abs(gradient).max() for gradient in gradients)  # some are zero but for rounding: keys' biases
     for variable, one, other in zip(encoder.trainable_variables, gradients, recomputed, strict=True):
-        np.testing.assert_allclose(other, one, rtol=rounding, atol=rounding * np.abs(one).max(), err_msg=variable.path)
+        np.testing.assert_allclose(other, one, rtol=rounding, atol=rounding * largest, err_msg=variable.path)
 
 
 def test_recomputing_computes_the_blocks_twice() -> None:

@@ -40,20 +40,19 @@ def sentence_piece_model() -> bytes:
     return model.getvalue()
 
 
-@functools.cache
-def byte_pair_vocabulary(*special_tokens: str) -> dict[str, bytes]:
-    """All bytes, the pieces of a single merge, and special tokens."""
+def byte_pair_vocabulary(*special_tokens: str) -> tuple[dict[str, int], list[str]]:
+    """All bytes, the piece of a single merge, and special tokens; and that merge."""
     pieces = [*byte_characters(), "re", *special_tokens]
-    return byte_pair_files({piece: token for token, piece in enumerate(pieces)}, ["r e"])
+    return {piece: token for token, piece in enumerate(pieces)}, ["r e"]
 
 
 TOKENIZER_FILES: dict[str, Callable[[], dict[str, bytes]]] = {
     "bert": lambda: vocabulary_files([*SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz", "red", "dress"]),
     "bge": lambda: vocabulary_files([*SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz", "red", "dress"]),
     "beit3": lambda: {"beit3.spm": sentence_piece_model()},
-    "gpt2": lambda: byte_pair_vocabulary("<|endoftext|>"),
-    "llama": lambda: byte_pair_vocabulary("<|begin_of_text|>", "<|end_of_text|>"),
-    "qwen3": lambda: byte_pair_vocabulary("<|endoftext|>"),
+    "gpt2": lambda: byte_pair_files(*byte_pair_vocabulary("<|endoftext|>")),
+    "llama": lambda: byte_pair_files(*byte_pair_vocabulary("<|begin_of_text|>", "<|end_of_text|>")),
+    "qwen3": lambda: byte_pair_files(*byte_pair_vocabulary("<|endoftext|>")),
     "xlm_roberta": lambda: {"sentencepiece.bpe.model": sentence_piece_model()},
 }
 

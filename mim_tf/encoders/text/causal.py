@@ -9,6 +9,11 @@ import keras
 
 from mim_tf.encoders.text.pooling import Pooling
 
+_ROTARY = (
+    *("factor", "high_freq_factor", "low_freq_factor", "original_max_position_embeddings"),
+    *("partial_rotary_factor", "rope_theta", "rope_type", "type"),
+)
+
 
 def pooled(backbone: keras.Model, pooling: str, dtype: str) -> keras.Model:
     """A keras-nlp backbone with a vector per title, under the backbone's name."""
@@ -48,10 +53,10 @@ def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
         kinds: the values of `rope_type` that a backbone honours.
 
     Returns:
-        `rope_theta`, `rope_type`, and what else belongs to the type, such as `factor`.
+        `rope_theta`, `rope_type`, and what belongs to the type, such as `factor`.
 
     Raises:
-        ValueError: another type, or a part of each head left without.
+        ValueError: another type, or what none of these types has.
 
     Reference: Su et al., RoFormer (arXiv 2104.09864).
     """
@@ -59,8 +64,11 @@ def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
     rope = {
         "rope_theta": config.get("rope_theta", 10_000.0),
         "rope_type": found.get("type", "default"),
-        "partial_rotary_factor": config.get("partial_rotary_factor", 1.0),
+        "partial_rotary_factor": config.get("partial_rotary_factor"),
         **found,
     }
-    check(rope, {"rope_type": kinds, "partial_rotary_factor": (1.0,)})
+    check(rope, {"rope_type": kinds, "partial_rotary_factor": (None, 1.0)})
+    unknown = sorted(found.keys() - _ROTARY)
+    if unknown:
+        raise ValueError(f"`rope_parameters` must have no keys but {', '.join(_ROTARY)}. Received: {unknown}.")
     return rope

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 _NO_RANK = np.iinfo(np.int32).max
 _ID_BITS = 21  # room for two million token ids in each half of a pair's key
-# Words are merged together with others of about their length in bytes: a round costs as much as the longest needs.
-_LENGTHS = (0, 4, 8, 16, 32, 64, 96, 128, 192, np.iinfo(np.int32).max)
 
 
 def byte_characters() -> list[str]:
@@ -49,37 +47,40 @@ class BytePairMerges(tf.Module):
     def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], whole_words: bool):
         super().__init__()
         _check(vocabulary, merges)
-        characters = byte_characters()
-        self._bytes = tf.constant([vocabulary[character] for character in characters], tf.int32)
+        self._bytes = tf.constant([vocabulary[character] for character in byte_characters()], tf.int32)
         self._merged = tf.constant([vocabulary[left + right] for left, right in merges] or [0], tf.int32)
-        ranks = {
-            vocabulary[left] << _ID_BITS | vocabulary[right]: rank for rank, (left, right) in enumerate(merges)
-        } or {-1: _NO_RANK}
-        self._ranks = _table(list(ranks), tf.int64, list(ranks.values()), _NO_RANK)
-        self._words: tf.lookup.StaticHashTable | None = None
-        if whole_words:
-            byte = {character: bytes([index]) for index, character in enumerate(characters)}
-            words = {
-                b"".join(byte[character] for character in piece): token
-                for piece, token in vocabulary.items()
-                if byte.keys() >= set(piece)  # special tokens may be written in others
-            }
-            self._words = _table(list(words), tf.string, list(words.values()), -1)
+        ranks = {vocabulary[left] << _ID_BITS | vocabulary[right]: rank for rank, (left, right) in enumerate(merges)}
+        self._ranks = _table(ranks or {-1: _NO_RANK}, tf.int64, _NO_RANK)
+        self._words = _table(_words(vocabulary), tf.string, -1) if whole_words else None
 
     def __call__(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Merge each word's bytes."""
-        lengths = tf.strings.length(words)  # in bytes
+        """Merge each word's bytes; words of about the same length together, for a round costs what the longest does."""
         whole = self._words.lookup(words) if self._words else tf.fill(tf.shape(words), -1)
-        lengths = tf.where(whole >= 0, 0, lengths)
-        places = [tf.where(lengths == 0)[:, 0]]
-        pieces = [tf.RaggedTensor.from_tensor(tf.gather(whole, places[0])[:, tf.newaxis])]
-        for shorter, longest in pairwise(_LENGTHS):
-            places.append(tf.where((lengths > shorter) & (lengths <= longest))[:, 0])
-            pieces.append(self._merge(tf.gather(words, places[-1])))
-        return tf.gather(tf.concat(pieces, axis=0), tf.math.invert_permutation(tf.concat(places, axis=0)))
+        lengths = tf.where(whole >= 0, 0, tf.strings.length(words))  # in bytes
+        places = tf.where(lengths == 0)[:, 0]
 
-    def _merge(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """One pair of every word per round, until no pair is left that can be merged."""
+        def merge_some(shorter: tf.Tensor, *done: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            longest = shorter + shorter // 2 + 4
+            places = tf.where((lengths > shorter) & (lengths <= longest))[:, 0]
+            merged = (places, *self._merge(tf.gather(words, places)))
+            return longest, *(tf.concat(pair, axis=0) for pair in zip(done, merged, strict=True))
+
+        any_number = tf.TensorShape([None])
+        _, places, pieces, counts = tf.while_loop(
+            lambda shorter, *_: shorter < tf.reduce_max(lengths),
+            merge_some,
+            (0, places, tf.gather(whole, places), tf.ones_like(places)),
+            shape_invariants=(tf.TensorShape([]), any_number, any_number, any_number),
+        )
+        merged = tf.RaggedTensor.from_row_lengths(pieces, counts)
+        return tf.gather(merged, tf.math.invert_permutation(places))
+
+    def _merge(self, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One pair of every word per round, until no pair is left that can be merged.
+
+        Returns:
+            `[pieces]` int32, all words' token ids; `[words]` int64, how many of them are each word's.
+        """
         ids = self._byte_ids(words)
         ids, _ = tf.while_loop(
             lambda ids, ranks: tf.reduce_any(ranks < _NO_RANK),
@@ -88,7 +89,7 @@ class BytePairMerges(tf.Module):
             shape_invariants=(tf.TensorShape([None, None]), tf.TensorShape([None, None])),
         )
         used = ids >= 0
-        return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(ids, used), tf.math.count_nonzero(used, axis=1))
+        return tf.boolean_mask(ids, used), tf.math.count_nonzero(used, axis=1)
 
     def _byte_ids(self, words: tf.Tensor) -> tf.Tensor:
         """`[words, length]` int32: the bytes' token ids, -1 after the word."""
@@ -120,8 +121,18 @@ def _without_first(ids: tf.Tensor) -> tf.Tensor:
     return tf.pad(ids[:, 1:], [[0, 0], [0, 1]], constant_values=-1)
 
 
-def _table(keys: list, key_dtype: tf.DType, values: list[int], default: int) -> tf.lookup.StaticHashTable:
-    pairs = tf.lookup.KeyValueTensorInitializer(keys, values, key_dtype, tf.int32)
+def _words(vocabulary: Mapping[str, int]) -> dict[bytes, int]:
+    """The pieces as the bytes that they stand for."""
+    byte = {character: bytes([index]) for index, character in enumerate(byte_characters())}
+    return {
+        b"".join(byte[character] for character in piece): token
+        for piece, token in vocabulary.items()
+        if byte.keys() >= set(piece)  # special tokens may have other characters
+    }
+
+
+def _table(content: Mapping[Any, int], key_dtype: tf.DType, default: int) -> tf.lookup.StaticHashTable:
+    pairs = tf.lookup.KeyValueTensorInitializer(list(content), list(content.values()), key_dtype, tf.int32)
     return tf.lookup.StaticHashTable(pairs, default)
 
 

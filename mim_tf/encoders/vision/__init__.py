@@ -4,6 +4,7 @@ from mim_tf.encoders.vision.beit3 import BEIT3_VISION
 from mim_tf.encoders.vision.convnext import CONVNEXT, CONVNEXTV2
 from mim_tf.encoders.vision.dinov2 import DINOV2
 from mim_tf.encoders.vision.dinov3 import DINOV3
+from mim_tf.encoders.vision.eva02 import EVA02
 from mim_tf.encoders.vision.resnet import RESNET
 from mim_tf.encoders.vision.siglip import SIGLIP
 from mim_tf.encoders.vision.swin import SWIN
@@ -16,6 +17,7 @@ VISION_FAMILIES = {
     "convnextv2": CONVNEXTV2,
     "dinov2": DINOV2,
     "dinov3": DINOV3,
+    "eva02": EVA02,
     "resnet": RESNET,
     "siglip": SIGLIP,
     "swin": SWIN,

@@ -27,7 +27,7 @@ def build(
     """Pooled is the mean of the last map's places, then a layer normalisation: what the authors' classifier takes.
 
     Args:
-        image_size: pixels. What does not fill a square of the stem, or of the downsampling, is left out at the far edge.
+        image_size: pixels; what fills no square of the stem, or of the downsampling, is left out at the far edge.
         dtype: policy of all layers.
         depths: blocks of each stage.
         widths: channels of each stage.
@@ -44,10 +44,8 @@ def build(
     if image_size < smallest:
         raise ValueError(f"`image_size` must be at least {smallest}. Received: {image_size}.")
     images = keras.Input((image_size, image_size, 3), name="images")
-    stem = keras.layers.Conv2D(
-        widths[0], stem_size, stem_size, kernel_initializer=initial(), name="stem", dtype=dtype
-    )
-    maps = ChannelNorm(epsilon=EPSILON, name="stem_norm", dtype=dtype)(stem(images))
+    stem = keras.layers.Conv2D(widths[0], stem_size, stem_size, kernel_initializer=initial(), name="stem", dtype=dtype)
+    maps = ChannelNorm(name="stem_norm", dtype=dtype)(stem(images))
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
         if stage > 0:
             maps = Downsampling(width, name=f"stage_{stage}_downsampling", dtype=dtype)(maps)
@@ -99,6 +97,8 @@ def _from_transformers(response_norm: bool, config: Mapping[str, Any]) -> Argume
     for key, value in {"hidden_act": "gelu", "num_channels": 3, "num_stages": len(depths)}.items():
         if config.get(key, value) != value:
             raise ValueError(f"`{key}` must be {value}. Received: {config[key]!r}.")
+    if not isinstance(config["patch_size"], int):
+        raise ValueError(f"`patch_size` must be a whole number. Received: {config['patch_size']!r}.")
     scale = config.get("layer_scale_init_value", EPSILON)
     if not (response_norm or scale > 0):
         raise ValueError(f"`layer_scale_init_value` must be positive. Received: {scale}.")

@@ -9,10 +9,11 @@ import keras
 
 from mim_tf.encoders.checkpoints import Layout, Source, joined
 from mim_tf.encoders.family import Arguments, VisionFamily
-from mim_tf.encoders.pixels import CLIP_MEAN, CLIP_STD, Pixels
+from mim_tf.encoders.pixels import Pixels
 from mim_tf.encoders.vision.eva02_layers import EVA02Block, EVA02Tokens, layer_norm
 
-_POOLINGS = {"avg": "mean", "token": "class_token"}  # as timm calls them
+_MLP_RATIO = 8 / 3  # two thirds of the usual 4, for the gate makes it three matrices
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def build(
@@ -29,9 +30,9 @@ def build(
     pooling: str = "mean",
     reference_grid: int = 16,
 ) -> keras.Model:
-    """Pooled as in timm: what masked image modelling trained as the normalised mean of the patches, CLIP's as class token.
+    """Pooled is the normalised mean of the patches, or with CLIP's weights the class token, both as in timm's `Eva`.
 
-    With the mean, only pooled is normalised, the sequence is not.
+    The sequence is normalised with the class token only, as there.
 
     Args:
         image_size: both sides, pixels.
@@ -49,7 +50,7 @@ def build(
     Reference: Fang et al., EVA-02: A Visual Representation for Neon Genesis (arXiv 2303.11331); Sun et al., EVA-CLIP
     (arXiv 2303.15389).
     """
-    images = keras.Input((image_size, image_size, 3), dtype=dtype_of_inputs)
+    images = keras.Input((image_size, image_size, 3))
     tokens = EVA02Tokens(patch_size, hidden_dim, name="tokens", dtype=dtype)(images)
     for index in range(num_layers):
         tokens = EVA02Block(
@@ -74,7 +75,7 @@ def _size(num_layers: int, num_heads: int, hidden_dim: int, mlp_norm: bool) -> A
         "num_layers": num_layers,
         "num_heads": num_heads,
         "hidden_dim": hidden_dim,
-        "mlp_dim": hidden_dim * 8 // 3,
+        "mlp_dim": int(hidden_dim * _MLP_RATIO),
         "mlp_norm": mlp_norm,
     }
 
@@ -101,3 +102,103 @@ _ARCHITECTURES = {
     "eva02_large_patch14_clip_224": _SIZES["eva02_large"] | _CLIP,
     "eva02_large_patch14_clip_336": _SIZES["eva02_large"] | _CLIP,
 }
+_POOLINGS = {"avg": "mean", "token": "class_token"}
+# What timm's `model_args` may change, and what of it is nothing to the outputs of an encoder.
+_CHANGEABLE = {
+    "depth": "num_layers",
+    "embed_dim": "hidden_dim",
+    "global_pool": "pooling",
+    "num_heads": "num_heads",
+    "patch_size": "patch_size",
+    "ref_feat_shape": "reference_grid",
+}
+_NOTHING = {"img_size", "num_classes", "drop_rate", "drop_path_rate"}
+
+
+def _from_timm(config: Mapping[str, Any]) -> Arguments:
+    name, changed = config["architecture"], dict(config.get("model_args", {}))
+    if name not in _ARCHITECTURES:
+        raise ValueError(f"`architecture` must be one of {', '.join(sorted(_ARCHITECTURES))}. Received: {name!r}.")
+    if (channels := changed.pop("in_chans", 3)) != 3:
+        raise ValueError(f"`in_chans` must be 3. Received: {channels!r}.")
+    if unknown := sorted(set(changed) - set(_CHANGEABLE) - _NOTHING):
+        known = ", ".join(sorted({*_CHANGEABLE, *_NOTHING, "in_chans"}))
+        raise ValueError(f"`model_args` must be among {known}. Received: {', '.join(unknown)}.")
+    arguments = _ARCHITECTURES[name] | {
+        ours: _value(theirs, changed[theirs]) for theirs, ours in _CHANGEABLE.items() if theirs in changed
+    }
+    return arguments | {"mlp_dim": int(arguments["hidden_dim"] * _MLP_RATIO)}
+
+
+def _value(name: str, value: Any) -> Any:
+    """One of `_CHANGEABLE` as `build` takes it; sides may come as pairs."""
+    if name == "global_pool":
+        if value not in _POOLINGS:
+            raise ValueError(f"`global_pool` must be one of {', '.join(_POOLINGS)}. Received: {value!r}.")
+        return _POOLINGS[value]
+    if isinstance(value, list):
+        if len(set(value)) != 1:
+            raise ValueError(f"`{name}` must be square. Received: {value!r}.")
+        return value[0]
+    return value
+
+
+def _timm_sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
+    sources: dict[str, str | Source] = {
+        "tokens/patch_embedding": "patch_embed.proj",
+        "tokens/class_token": "cls_token",
+        "tokens/position_embedding": "pos_embed",
+        "norm": "fc_norm" if arguments.get("pooling", "mean") == "mean" else "norm",
+    }
+    for index in range(arguments["num_layers"]):
+        ours, theirs = f"block_{index + 1}", f"blocks.{index}"
+        sources |= {
+            f"{ours}/attention_norm": f"{theirs}.norm1",
+            f"{ours}/attention/norm": f"{theirs}.attn.norm",
+            f"{ours}/attention/output_projection": f"{theirs}.attn.proj",
+            f"{ours}/mlp_norm": f"{theirs}.norm2",
+            f"{ours}/mlp/norm": f"{theirs}.mlp.norm",
+            f"{ours}/mlp/output_projection": f"{theirs}.mlp.fc2",
+        }
+        inner = _separate if arguments["mlp_norm"] else _fused
+        sources |= {f"{ours}/{path}": source for path, source in inner(theirs).items()}
+    return sources
+
+
+def _fused(block: str) -> dict[str, str | Source]:
+    """Tiny's and small's: one matrix for queries, keys and values, one for gates and values."""
+    return {
+        "attention/query_key_value": f"{block}.attn.qkv",
+        "attention/query_bias": f"{block}.attn.q_bias",
+        "attention/value_bias": f"{block}.attn.v_bias",
+        "mlp/gate_and_value": f"{block}.mlp.fc1",
+    }
+
+
+def _separate(block: str) -> dict[str, str | Source]:
+    """Base's and large's: a matrix for each."""
+    return {
+        "attention/query_key_value": joined(*(f"{block}.attn.{name}_proj" for name in "qkv")),
+        "attention/query_bias": f"{block}.attn.q_proj.bias",
+        "attention/value_bias": f"{block}.attn.v_proj.bias",
+        "mlp/gate_and_value": joined(f"{block}.mlp.fc1_g", f"{block}.mlp.fc1_x"),
+    }
+
+
+EVA02 = VisionFamily(
+    build=build,
+    sizes=_SIZES,
+    blocks=_blocks,
+    layouts=(
+        Layout(
+            library="timm",
+            recognises=lambda config: str(config.get("architecture")).startswith("eva02_"),
+            arguments=_from_timm,
+            sources=_timm_sources,
+            unused=(r"head\..*",),
+            antialias=True,
+        ),
+    ),
+    pixels=Pixels(crop=0.9, interpolation="bicubic", mean=_CLIP_MEAN, std=_CLIP_STD),
+    grids=lambda arguments: {"tokens/position_embedding": 1},
+)

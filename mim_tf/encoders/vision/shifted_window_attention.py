@@ -99,7 +99,8 @@ class ShiftedWindowAttention(keras.layers.Layer):
         bias = tf.gather(by_head, self._distances, axis=1)
         if not self._shift:
             return bias[tf.newaxis]
-        apart = self._regions[:, :, np.newaxis] != self._regions[:, np.newaxis, :]
+        regions = tf.constant(self._regions)  # compared in the graph, which would else hold a constant of that size
+        apart = regions[:, :, tf.newaxis] != regions[:, tf.newaxis, :]
         return bias + tf.where(apart, _APART, 0.0)[:, tf.newaxis]
 
     def get_config(self) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class ShiftedWindowAttention(keras.layers.Layer):
 
 def _distances(window: int, window_size: int) -> np.ndarray:
     """`[places, places]`: the row of the table that holds the distance of two places of a window."""
-    row, column = np.divmod(np.arange(window**2), window)
+    row, column = np.divmod(np.arange(window**2, dtype=np.int32), window)
     down, across = row[:, np.newaxis] - row, column[:, np.newaxis] - column
     return (down + window_size - 1) * (2 * window_size - 1) + across + window_size - 1
 
@@ -124,4 +125,4 @@ def _regions(sides: tuple[int, ...], window: int, shift: int) -> np.ndarray:
     down, across = (np.digitize(np.arange(side), [side - window, side - shift]) for side in sides)
     regions = 3 * down[:, np.newaxis] + across
     split = regions.reshape(sides[0] // window, window, sides[1] // window, window)
-    return split.transpose(0, 2, 1, 3).reshape(-1, window**2)
+    return split.transpose(0, 2, 1, 3).reshape(-1, window**2).astype(np.int32)

@@ -46,7 +46,7 @@ def _patch_embedding(images: keras.KerasTensor, patch_size: int, dim: int, dtype
 
 
 def _block(maps: keras.KerasTensor, stage: int, block: int, arguments: Mapping[str, Any], dtype: str) -> keras.Model:
-    """A block; the first one of a stage begins with merging the previous stage's places."""
+    """A block, with keras-nlp's paths for its variables; a stage's first begins with merging the last one's places."""
     inputs = maps = keras.Input(maps.shape[1:], dtype=maps.dtype)
     if stage and not block:
         with keras.name_scope(f"stage_{stage - 1}"), keras.name_scope("downsample"):

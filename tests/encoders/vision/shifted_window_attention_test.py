@@ -11,7 +11,7 @@ DIM = HEADS * WIDTH
 
 
 def attend(qkv: np.ndarray, table: np.ndarray, window: int, window_size: int, shift: int) -> np.ndarray:
-    """`[side, side, 3 dim]` to `[side, side, dim]`: places see those between the same edges of windows, and no others."""
+    """`[side, side, 3 dim]` to `[side, side, dim]`: places see those between the same edges of windows only."""
     side = len(qkv)
     row, column = np.divmod(np.arange(side**2), side)
     edges = (np.arange(side) + window - shift) // window
