@@ -16,8 +16,9 @@ import transformers
 sys.path.append(str(Path(__file__).parents[1] / "parity" / "stand_ins"))
 warnings.simplefilter("ignore")
 import timm
+from torchscale.model.BEiT3 import BEiT3
 
-from parity.references import beit3
+from parity.references.beit3 import options
 
 TIMM = {
     "resnet50": "resnet50",
@@ -26,6 +27,15 @@ TIMM = {
     "swin_tiny": "swin_tiny_patch4_window7_224",
     "vit_small": "vit_small_patch16_224",
     "eva02_tiny": "eva02_tiny_patch14_224",
+}
+BEIT3_BASE = {
+    "patch_size": 16,
+    "vocab_size": 64010,
+    "max_text_positions": 1024,
+    "embed_dim": 768,
+    "attention_heads": 12,
+    "ffn_embed_dim": 3072,
+    "layers": 12,
 }
 TRANSFORMERS = {
     "dinov2_small": lambda: transformers.Dinov2Model(
@@ -45,21 +55,25 @@ TRANSFORMERS = {
     ),
     "qwen3_600m": lambda: transformers.Qwen3Model(
         transformers.Qwen3Config(
-            hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16, num_key_value_heads=8
+            hidden_size=1024,
+            intermediate_size=3072,
+            num_hidden_layers=28,
+            num_attention_heads=16,
+            num_key_value_heads=8,
         )
     ),
 }
 
 
-def build(name: str, batch: int, size: int) -> Callable[[], torch.Tensor]:
-    """The forward pass to a pooled output."""
+def build(name: str, batch: int, size: int) -> tuple[torch.nn.Module, Callable[[], torch.Tensor]]:
+    """A model and its forward pass to a pooled output."""
     images = torch.randn([batch, 3, size, size])
     token_ids = torch.randint(5, 1000, [batch, size])
     if name in TIMM:
         model = timm.create_model(TIMM[name], num_classes=0)
         return model, lambda: model(images)
     if name == "beit3_base":
-        model = beit3.model(embed_dim=768, layers=12, heads=12)
+        model = BEiT3(options(size, BEIT3_BASE))
         return model, lambda: model(visual_tokens=images)["encoder_out"][:, 0]
     model = TRANSFORMERS[name]()
     inputs = {"pixel_values": images} if hasattr(model.config, "image_size") else {"input_ids": token_ids}

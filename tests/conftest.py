@@ -1,6 +1,7 @@
 """Which tests run in which Keras mode: a process is either Keras 3 or, with TF_USE_LEGACY_KERAS=1, tf_keras."""
 
 import os
+import random
 
 import pytest
 
@@ -26,5 +27,6 @@ def seeded() -> None:
     import numpy as np
     import tensorflow as tf
 
+    random.seed(0)  # Keras 3 draws the seeds of initialisers from it
     np.random.seed(0)
     tf.random.set_seed(0)

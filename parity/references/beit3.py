@@ -46,7 +46,7 @@ class Published(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.beit3 = BEiT3(_options(CONFIG["image_size"]))
+        self.beit3 = BEiT3(options(CONFIG["image_size"]))
         self.mlm_head = torch.nn.Linear(CONFIG["embed_dim"], CONFIG["vocab_size"])
         self.vision_head = torch.nn.Linear(CONFIG["embed_dim"], CONFIG["embed_dim"], bias=False)
         self.language_head = torch.nn.Linear(CONFIG["embed_dim"], CONFIG["embed_dim"], bias=False)
@@ -114,7 +114,7 @@ def _model(folder: Path, image_size: int = CONFIG["image_size"]) -> BEiT3:
     save_checkpoint(folder, CONFIG, published.state_dict())
     if image_size == CONFIG["image_size"]:
         return published.beit3
-    resized = BEiT3(_options(image_size)).eval()
+    resized = BEiT3(options(image_size)).eval()
     state = published.beit3.state_dict()
     places, leading = resized.vision_embed.num_patches, 3  # two that are never used, and the class token's
     side = CONFIG["image_size"] // CONFIG["patch_size"]
@@ -125,17 +125,17 @@ def _model(folder: Path, image_size: int = CONFIG["image_size"]) -> BEiT3:
     return resized
 
 
-def _options(image_size: int) -> EncoderConfig:
-    """The authors' options."""
+def options(image_size: int, config: dict[str, Any] = CONFIG) -> EncoderConfig:
+    """The authors' options for a size as our `config.json` describes it."""
     return EncoderConfig(
         img_size=image_size,
-        patch_size=CONFIG["patch_size"],
-        vocab_size=CONFIG["vocab_size"],
-        max_source_positions=CONFIG["max_text_positions"],
-        encoder_embed_dim=CONFIG["embed_dim"],
-        encoder_attention_heads=CONFIG["attention_heads"],
-        encoder_ffn_embed_dim=CONFIG["ffn_embed_dim"],
-        encoder_layers=CONFIG["layers"],
+        patch_size=config["patch_size"],
+        vocab_size=config["vocab_size"],
+        max_source_positions=config["max_text_positions"],
+        encoder_embed_dim=config["embed_dim"],
+        encoder_attention_heads=config["attention_heads"],
+        encoder_ffn_embed_dim=config["ffn_embed_dim"],
+        encoder_layers=config["layers"],
         multiway=True,
         layernorm_embedding=False,
         normalize_output=True,

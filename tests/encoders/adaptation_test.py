@@ -84,17 +84,15 @@ def test_adapters_start_at_nothing_learn_and_are_merged_when_saved(family: str, 
     np.testing.assert_allclose(merged(inputs), encoder(inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_recomputed_activations_give_the_same_gradients(family: str, dtype: str) -> None:
-    encoder, inputs, _ = make_toy(family, dtype)
+def test_recomputed_activations_give_the_same_gradients(family: str) -> None:
+    encoder, inputs, _ = make_toy(family)
     loss, gradients = loss_and_gradients(encoder, inputs)
     recompute_activations(encoder)
     recomputed_loss, recomputed = loss_and_gradients(encoder, inputs)
-    rounding = 1e-4 if dtype == "float32" else 2e-2
-    np.testing.assert_allclose(recomputed_loss, loss, rtol=rounding)
+    np.testing.assert_allclose(recomputed_loss, loss, rtol=1e-4)
     largest = max(np.abs(gradient).max() for gradient in gradients)  # some are zero but for rounding: keys' biases
     for variable, one, other in zip(encoder.trainable_variables, gradients, recomputed, strict=True):
-        np.testing.assert_allclose(other, one, rtol=rounding, atol=rounding * largest, err_msg=variable.path)
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4 * largest, err_msg=variable.path)
 
 
 def test_recomputing_computes_the_blocks_twice() -> None:

@@ -11,6 +11,8 @@ from mim_tf.encoders import TEXT_FAMILIES, VISION_FAMILIES, TextEncoder, VisionE
 from tests.encoders.toys import tokenizer_files
 
 DIM, LENGTH = 4, 8
+PRECISIONS = ("float32", "mixed_bfloat16")
+ROUNDING = {"float32": 1e-4, "mixed_bfloat16": 5e-2}
 TITLES = ["red summer dress", "", "手机壳 iPhone 15 and more than eight tokens of it"]
 FAMILIES = [f"vision-{name}" for name in VISION_FAMILIES] + [f"text-{name}" for name in TEXT_FAMILIES]
 

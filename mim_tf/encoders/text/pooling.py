@@ -36,6 +36,7 @@ POOLINGS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@keras.utils.register_keras_serializable(package="mim_tf")
 class Pooling(keras.layers.Layer):
     """One of `POOLINGS` as a layer of a functional model.
 

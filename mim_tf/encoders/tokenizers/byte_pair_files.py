@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mim_tf.encoders.tokenizers.word_pattern import GPT2_WORDS, WORD_PATTERNS, WordPattern
@@ -61,7 +61,7 @@ def read_byte_pairs(files: Mapping[str, bytes], rules: WordRules) -> BytePairs:
         raise ValueError(f"`add_prefix_space` in {_OPTIONS} must be false. Received: true.")
     if _WHOLE in files:
         try:
-            return _of_whole(_json(files, _WHOLE), rules)
+            return _of_whole(_json(files, _WHOLE))
         except KeyError as error:
             raise ValueError(f"{_WHOLE} must have {error}.") from error
     if not files.keys() >= {_VOCABULARY, _MERGES}:
@@ -87,7 +87,7 @@ def files_of(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name: files[name] for name in (_WHOLE, _VOCABULARY, _MERGES, _OPTIONS) if name in files}
 
 
-def _of_whole(content: Mapping[str, Any], rules: WordRules) -> BytePairs:
+def _of_whole(content: Mapping[str, Any]) -> BytePairs:
     model = content["model"]
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"`model` in {_WHOLE} must be BPE. Received: {model['type']}.")
@@ -101,8 +101,7 @@ def _of_whole(content: Mapping[str, Any], rules: WordRules) -> BytePairs:
         vocabulary=model["vocab"],
         merges=_pairs(model["merges"]),
         special_tokens={token["content"]: token["id"] for token in content.get("added_tokens", [])},
-        rules=replace(
-            rules,
+        rules=WordRules(
             pattern=_pattern(content["pre_tokenizer"]),
             composed=normalizer == "NFC",
             whole_words=model.get("ignore_merges", False),
@@ -134,8 +133,10 @@ def _pairs(merges: Iterable[str | Sequence[str]]) -> list[tuple[str, str]]:
     """Older files have a merge's two pieces in one string."""
     pairs = []
     for merge in merges:
-        left, right = merge.split(" ") if isinstance(merge, str) else merge
-        pairs.append((left, right))
+        pieces = merge.split(" ") if isinstance(merge, str) else merge
+        if len(pieces) != 2:
+            raise ValueError(f"a merge must be of two pieces. Received: {merge!r}.")
+        pairs.append((pieces[0], pieces[1]))
     return pairs
 
 

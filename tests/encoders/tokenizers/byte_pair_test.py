@@ -133,6 +133,7 @@ def whole_file(**changes: Any) -> dict[str, bytes]:
         (FILES | {"tokenizer_config.json": b'{"add_prefix_space": true}'}, ValueError, r"`add_prefix_space`.*be false"),
         (byte_pair_files({"a": 0, END: 1}, []), ValueError, r"must have all 256 bytes.*Missing: !, \""),
         (FILES | {"merges.txt": b"r x\n"}, ValueError, r"all pieces of the merges\. Missing: rx\."),
+        (FILES | {"merges.txt": b"r e d\n"}, ValueError, r"a merge must be of two pieces\. Received: 'r e d'"),
         (byte_pair_files({"a": 0}, []), ValueError, r"must have the tokens None and <end>\. Missing: \['<end>'\]"),
         (whole_file(model={"type": "Unigram"}), ValueError, r"`model`.* must be BPE\. Received: Unigram"),
         (whole_file(model={"byte_fallback": True}), ValueError, r"`byte_fallback`.* must be off\. Received: True"),

@@ -1,0 +1,1 @@
+"""Measurements, by command; each prints a table."""

@@ -1,0 +1,1 @@
+"""Our encoders against the libraries that they were published in: `make parity`."""
