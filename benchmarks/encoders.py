@@ -5,12 +5,14 @@
 
 Both sides hold the same architecture with random weights in processes of their own and take turns, one repetition each,
 so that what else the machine does meets both. Printed are medians. A training step is forward, backward and an update
-by SGD of all weights, in float32.
+by SGD of all weights, in float32. OpenMP's threads (PyTorch's) wait passively: actively they take the cores from the
+side whose turn it is, and from themselves where the machine is not idle.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -48,7 +50,12 @@ class Worker:
 
     def __init__(self, command: list[str]):
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
         )
 
     def ask(self, request: dict[str, Any]) -> float:

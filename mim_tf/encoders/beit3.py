@@ -39,7 +39,7 @@ import keras
 from keras import ops
 
 from mim_tf.encoders.beit3_layers import EPSILON, OFFSET, ImageTokens, MultiwayBlock, WordTokens
-from mim_tf.encoders.checkpoints import Layout, Source, TensorFiles, read_json
+from mim_tf.encoders.checkpoints import Layout, Source, TensorFiles, read_json, require, require_whole
 from mim_tf.encoders.weights import checkpoint_arguments
 
 VISION, TEXT = "vision", "text"
@@ -183,9 +183,8 @@ def _encode(
 
 
 def _arguments(config: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, int]:
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"`{key}` must be {value}. Received: {config[key]!r}.")
+    require(config, _FIXED)
+    require_whole(config, "patch_size", "image_size")
     arguments = {
         "num_layers": config["layers"],
         "num_heads": config["attention_heads"],

@@ -13,7 +13,8 @@ import tensorflow as tf
 from mim_tf.encoders.checkpoints import TensorFiles, copy_weights
 from mim_tf.encoders.encoder_folder import read_description, read_weights, write_encoder
 from mim_tf.encoders.family import Arguments
-from mim_tf.encoders.pixels import Pixels, pixels_of, pixels_of_converter
+from mim_tf.encoders.pixels import IMAGE_SIZE, Pixels
+from mim_tf.encoders.preprocessors import pixels_of, pixels_of_converter
 from mim_tf.encoders.vision import VISION_ENCODERS, VISION_FAMILIES
 from mim_tf.encoders.weights import (
     Kind,
@@ -25,8 +26,6 @@ from mim_tf.encoders.weights import (
     kind_of,
     read_checkpoint,
 )
-
-_IMAGE_SIZE = 224  # pixels, where nothing else is said
 
 
 class VisionEncoder(keras.Model):
@@ -128,7 +127,8 @@ def vision_encoder(
     Args:
         name: one of `VISION_ENCODERS`, or with weights one of `VISION_FAMILIES`, whose size the weights tell.
         dim: dimension of the embedding; None leaves out the projection.
-        image_size: both sides of the input, pixels; None takes the weights', or without weights 224.
+        image_size: both sides of the input, pixels; None takes that of the weights' preprocessing,
+            else the weights' own; 224 without weights.
         weights: a folder of transformers or timm (`config.json`, `model.safetensors`); `hf://owner/name`, which fetches
             such a folder; a keras-nlp preset handle; or a folder that `VisionEncoder.save_folder` or a stage wrote.
             None starts from random weights.
@@ -140,7 +140,7 @@ def vision_encoder(
     """
     family, size = family_of(name, VISION_FAMILIES, VISION_ENCODERS, weights)
     if weights is None:
-        start = _Start(size or {}, _IMAGE_SIZE, VISION_FAMILIES[family].pixels, lambda encoder: None)
+        start = _Start(size or {}, IMAGE_SIZE, VISION_FAMILIES[family].pixels, lambda encoder: None)
     else:
         weights = download(weights)
         start = _STARTS[kind_of(weights)](weights, family)
@@ -165,13 +165,12 @@ def _from_checkpoint(weights: str | Path, family: str) -> _Start:
     folder, described = Path(weights), VISION_FAMILIES[family]
     layout, config = read_checkpoint(folder, described)
     arguments = checkpoint_arguments(layout, config, folder)
-    vision = config.get("vision_config", config)  # of two towers
-    image_size = vision.get("image_size") or config.get("pretrained_cfg", {}).get("input_size", [_IMAGE_SIZE])[-1]
+    image_size, pixels = pixels_of(folder, config, described.pixels)
 
     def fill(encoder: VisionEncoder) -> None:
         layout.load(encoder.backbone, arguments, TensorFiles(folder), described.grids(arguments))
 
-    return _Start(arguments, image_size, pixels_of(folder, config, described.pixels), fill)
+    return _Start(arguments, image_size, pixels, fill)
 
 
 def _from_encoder(weights: str | Path, family: str) -> _Start:
@@ -197,8 +196,8 @@ def _from_preset(weights: str | Path, family: str) -> _Start:
     def fill(encoder: VisionEncoder) -> None:
         copy_weights(backbone, encoder.backbone, VISION_FAMILIES[family].grids(arguments))
 
-    pixels = pixels_of_converter(from_preset(preset.converter.from_preset, str(weights)))
-    image_size = backbone.inputs[0].shape[1] or _IMAGE_SIZE  # convolutions leave it open
+    converter = from_preset(preset.converter.from_preset, str(weights))
+    image_size, pixels = pixels_of_converter(converter, backbone.inputs[0].shape[1])  # convolutions leave it open
     return _Start(arguments, image_size, pixels, fill)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import save_for_hf
 from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextV2Config, ConvNextV2Model
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
@@ -52,21 +53,18 @@ def _save_transformers(folder: Path, encoder: str, saved: Any, model: torch.nn.M
     )
 
 
-def timm_convnext(folder: Path, name: str, image_size: int = 64, **changes: Any) -> None:
-    """One that timm has by name, with its classifier."""
+def timm_convnext(folder: Path, name: str, image_size: int = 64, older: bool = False, **changes: Any) -> None:
+    """One that timm has by name, with its classifier; `older`, with a `config.json` without `model_args`."""
     model = randomise(timm.create_model(name, num_classes=5, **changes))
     images = random_images(image_size, images=2)
     with torch.no_grad():
         sequence = model.forward_features(images)
         pooled = model.forward_head(sequence, pre_logits=True).numpy()
-    config = {
-        "architecture": name,
-        "num_classes": 5,
-        "global_pool": "avg",
-        "pretrained_cfg": {"input_size": [3, 224, 224]},
-        "model_args": changes,
-    }
-    save_checkpoint(folder, config, model.state_dict())
+    if older:
+        config = {"architecture": name, "num_classes": 5, "pretrained_cfg": {"input_size": [3, 224, 224]}}
+        save_checkpoint(folder, config, model.state_dict())
+    else:
+        save_for_hf(model, folder / "checkpoint", safe_serialization=True)
     save_case(
         folder,
         encoder=name,
@@ -84,6 +82,7 @@ REFERENCES = {
     "convnextv2_transformers_pixels": transformers_pixels,
     "convnextv2_transformers_pixels_large": partial(transformers_pixels, image_size=384),
     "convnextv2_timm": partial(timm_convnext, name="convnextv2_atto"),
+    "convnextv2_timm_older": partial(timm_convnext, name="convnextv2_atto", older=True),
     "convnextv2_timm_odd": partial(timm_convnext, name="convnextv2_atto", image_size=91),
     "convnextv2_timm_linear": partial(timm_convnext, name="convnextv2_atto", conv_mlp=False),
 }

@@ -7,10 +7,11 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import save_for_hf
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
-from parity.references.case import channels_last, random_images, randomise, save_case, save_checkpoint, save_processor
+from parity.references.case import channels_last, random_images, randomise, save_case, save_processor
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "mlp_ratio": 2, "patch_size": 7}
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
@@ -67,7 +68,7 @@ def timm_dinov2(folder: Path) -> None:
     with torch.no_grad():
         sequence = model.forward_features(images).numpy()
         pooled = model(images).numpy()
-    save_checkpoint(folder, {"architecture": name, "pretrained_cfg": {"input_size": [3, 56, 56]}}, model.state_dict())
+    save_for_hf(model, folder / "checkpoint", safe_serialization=True)
     save_case(
         folder,
         encoder="dinov2_small",

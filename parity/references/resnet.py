@@ -6,10 +6,11 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.models import save_for_hf
 from transformers import PreTrainedModel, ResNetConfig, ResNetForImageClassification, ResNetModel
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
-from parity.references.case import channels_last, random_images, randomise, save_case, save_checkpoint, save_processor
+from parity.references.case import channels_last, random_images, randomise, save_case, save_processor
 
 
 def transformers_resnet(
@@ -49,8 +50,7 @@ def timm_resnet(folder: Path, architecture: str, encoder: str, image_size: int) 
     with torch.no_grad():
         maps = model.forward_features(images)
         pooled = model.forward_head(maps, pre_logits=True).numpy()
-    config = {"architecture": architecture, "pretrained_cfg": {"input_size": [3, 224, 224]}}
-    save_checkpoint(folder, config, model.state_dict())
+    save_for_hf(model, folder / "checkpoint", safe_serialization=True)
     save_case(
         folder,
         encoder=encoder,

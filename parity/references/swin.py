@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import timm
 import torch
+from timm.models import save_for_hf
 from transformers import PreTrainedModel, SwinConfig, SwinForImageClassification, SwinModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from parity.references.case import channels_last, random_images, randomise, save_case, save_checkpoint, save_processor
+from parity.references.case import channels_last, random_images, randomise, save_case, save_processor
 
 TINY = {"embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2]}
 TIMM = "swin_tiny_patch4_window7_224"
 
 
 def transformers_swin(
-    folder: Path, image_size: int = 64, window_size: int = 4, form: type[PreTrainedModel] = SwinModel
+    folder: Path, image_size: int = 64, window_size: int = 4, form: Callable[..., PreTrainedModel] = SwinModel
 ) -> None:
     """Two stages, each with a shifted block. An image of 64 pixels has whole windows of 4 in both stages, not of 7."""
     model = randomise(form(SwinConfig(image_size=64, window_size=window_size, **TINY)))
@@ -55,8 +58,7 @@ def timm_swin(folder: Path, image_size: int = 224) -> None:
     with torch.no_grad():
         maps = model.forward_features(images)  # [batch, height, width, hidden]
         pooled = model.forward_head(maps, pre_logits=True).numpy()
-    config = {"architecture": TIMM, "pretrained_cfg": {"input_size": [3, 224, 224]}}
-    save_checkpoint(folder, config, trained.state_dict())
+    save_for_hf(trained, folder / "checkpoint", safe_serialization=True)
     save_case(
         folder,
         encoder="swin_tiny",
@@ -77,6 +79,9 @@ def _centre(table: torch.Tensor, rows: int) -> torch.Tensor:
 REFERENCES = {
     "swin_transformers": transformers_swin,
     "swin_transformers_classifier": lambda folder: transformers_swin(folder, form=SwinForImageClassification),
+    "swin_transformers_mask_token": lambda folder: transformers_swin(
+        folder, form=partial(SwinModel, use_mask_token=True)
+    ),
     "swin_transformers_padded": lambda folder: transformers_swin(folder, window_size=7),
     "swin_transformers_odd": lambda folder: transformers_swin(folder, image_size=44),
     "swin_transformers_pixels": transformers_pixels,

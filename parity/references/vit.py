@@ -6,10 +6,11 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.models import save_for_hf
 from transformers import ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from parity.references.case import channels_last, random_images, randomise, save_case, save_checkpoint, save_processor
+from parity.references.case import channels_last, random_images, randomise, save_case, save_processor
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48, "patch_size": 8}
 
@@ -38,18 +39,17 @@ def transformers_pixels(folder: Path) -> None:
 
 def timm_vit(folder: Path, image_size: int = 224) -> None:
     """The smallest that timm has by name."""
-    model = randomise(timm.create_model("vit_tiny_patch16_224", num_classes=0))
+    model = randomise(timm.create_model("vit_tiny_patch16_224", num_classes=5))
     images = random_images(224, images=2)
     with torch.no_grad():
-        sequence = model.forward_features(images).numpy()
-        pooled = model(images).numpy()
-    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"input_size": [3, 224, 224]}}
-    save_checkpoint(folder, config, model.state_dict())
+        sequence = model.forward_features(images)
+        pooled = model.forward_head(sequence, pre_logits=True).numpy()
+    save_for_hf(model, folder / "checkpoint", safe_serialization=True)
     save_case(
         folder,
         encoder="vit_tiny",
         modality="vision",
-        arrays={"images": channels_last(images), "sequence": sequence, "pooled": pooled},
+        arrays={"images": channels_last(images), "sequence": sequence.numpy(), "pooled": pooled},
         image_size=image_size,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from mim_tf.encoders.checkpoints import Layout, Source
+from mim_tf.encoders.checkpoints import Layout, Source, require, require_whole, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily
 from mim_tf.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 from mim_tf.encoders.vision.convnext_layers import EPSILON, ChannelNorm, ConvNeXtBlock, Downsampling, initial
@@ -94,11 +94,8 @@ _SIZES_V2 = {
 
 def _from_transformers(response_norm: bool, config: Mapping[str, Any]) -> Arguments:
     depths, widths = list(config["depths"]), list(config["hidden_sizes"])
-    for key, value in {"hidden_act": "gelu", "num_channels": 3, "num_stages": len(depths)}.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"`{key}` must be {value}. Received: {config[key]!r}.")
-    if not isinstance(config["patch_size"], int):
-        raise ValueError(f"`patch_size` must be a whole number. Received: {config['patch_size']!r}.")
+    require(config, {"hidden_act": "gelu", "num_channels": 3, "num_stages": len(depths)})
+    require_whole(config, "patch_size", "image_size")
     scale = config.get("layer_scale_init_value", EPSILON)
     if not (response_norm or scale > 0):
         raise ValueError(f"`layer_scale_init_value` must be positive. Received: {scale}.")
@@ -111,16 +108,9 @@ def _from_transformers(response_norm: bool, config: Mapping[str, Any]) -> Argume
     }
 
 
-_WITHOUT_EFFECT = {"conv_mlp", "drop_path_rate", "drop_rate", "head_init_scale"}  # in what timm's models compute
-
-
 def _from_timm(sizes: Mapping[str, Arguments], config: Mapping[str, Any]) -> Arguments:
     """timm keeps no sizes in config.json but the architecture's name, which is ours."""
-    changed = sorted(set(config.get("model_args") or {}) - _WITHOUT_EFFECT)
-    if changed:
-        raise ValueError(f"`model_args` must leave the architecture as its name says. Received: {', '.join(changed)}.")
-    if config.get("global_pool", "avg") != "avg":
-        raise ValueError(f"`global_pool` must be avg. Received: {config['global_pool']!r}.")
+    timm_changes(config, pooling=["avg"], without_effect=["conv_mlp", "head_init_scale"])
     return sizes[config["architecture"]]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source, part
+from mim_tf.encoders.checkpoints import Layout, Source, part, require, require_whole, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 from mim_tf.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 
@@ -58,9 +57,8 @@ _FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "num_channels": 3, "qkv_
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"`{key}` must be {value}. Received: {config[key]!r}.")
+    require(config, _FIXED)
+    require_whole(config, "patch_size", "image_size")
     return {
         "patch_size": config["patch_size"],
         "num_layers": config["num_hidden_layers"],
@@ -101,14 +99,17 @@ def _transformers_sources(arguments: Mapping[str, Any]) -> dict[str, str | Sourc
 
 # timm keeps no sizes in config.json but the architecture's name. Its models with registers add the class token's
 # position to the token itself, which is not loaded here.
-_TIMM_SIZES = {"small": _SMALL, "base": _BASE, "large": _LARGE, "giant": _GIANT}
-_TIMM_NAME = re.compile(r"vit_(small|base|large|giant)_patch14_dinov2")
+_TIMM_SIZES = {
+    "vit_small_patch14_dinov2": _SMALL,
+    "vit_base_patch14_dinov2": _BASE,
+    "vit_large_patch14_dinov2": _LARGE,
+    "vit_giant_patch14_dinov2": _GIANT,
+}
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    match = _TIMM_NAME.fullmatch(config["architecture"])
-    assert match, "recognised before"
-    return dict(_TIMM_SIZES[match[1]])
+    timm_changes(config, pooling=["token"])
+    return _TIMM_SIZES[config["architecture"]]
 
 
 def _timm_sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
@@ -173,7 +174,7 @@ DINOV2 = VisionFamily(
         _transformers("dinov2_with_registers", antialias=True),
         Layout(
             library="timm",
-            recognises=lambda config: bool(_TIMM_NAME.fullmatch(str(config.get("architecture")))),
+            recognises=lambda config: config.get("architecture") in _TIMM_SIZES,
             arguments=_from_timm,
             sources=_timm_sources,
             unused=(r"head\..*",),

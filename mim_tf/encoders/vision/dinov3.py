@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source, part
+from mim_tf.encoders.checkpoints import Layout, Source, part, require, require_whole, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 from mim_tf.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 
 
 def build(*, image_size: int, dtype: str, **arguments: Any) -> keras.Model:
-    """Pooled is the class token after the last normalisation, as in DINOv2.
+    """Pooled is the class token after the last normalisation, as in DINOv2, in Meta's own code and in transformers.
+
+    It is so with timm's files too, although their `global_pool` asks for the mean of the patches unless it was changed.
 
     Positions are rotations of queries and keys by where a patch lies between -1 and 1, at any image size. The random
     shifts and scales of these places belong to the pre-training and are left out.
@@ -59,8 +60,8 @@ _ACTIVATIONS = ("gelu", "silu")
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
     if config["hidden_act"] not in _ACTIVATIONS:
         raise ValueError(f"`hidden_act` must be one of {', '.join(_ACTIVATIONS)}. Received: {config['hidden_act']!r}.")
-    if config.get("num_channels", 3) != 3:
-        raise ValueError(f"`num_channels` must be 3. Received: {config['num_channels']!r}.")
+    require(config, {"num_channels": 3})
+    require_whole(config, "patch_size", "image_size")
     return {
         "patch_size": config["patch_size"],
         "num_layers": config["num_hidden_layers"],
@@ -101,13 +102,15 @@ _MLP = ("mlp/gate_proj", "mlp/up_proj", "mlp/down_proj")
 
 # timm keeps no sizes in config.json but the architecture's name. It leaves out the queries' and values' biases, all of
 # which are zero in what was published.
-_TIMM_NAME = re.compile(rf"vit_({'|'.join(_SIZES)})_patch16_dinov3")
+_TIMM_SIZES = {
+    f"vit_{name}_patch16_dinov3": size | {"use_query_bias": False, "use_value_bias": False}
+    for name, size in _SIZES.items()
+}
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    match = _TIMM_NAME.fullmatch(config["architecture"])
-    assert match, "recognised before"
-    return _SIZES[match[1]] | {"use_query_bias": False, "use_value_bias": False}
+    timm_changes(config, pooling=["avg", "token"])  # of the same weights, of which `build` says what is pooled
+    return _TIMM_SIZES[config["architecture"]]
 
 
 def _timm_sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
@@ -161,7 +164,7 @@ DINOV3 = VisionFamily(
         ),
         Layout(
             library="timm",
-            recognises=lambda config: bool(_TIMM_NAME.fullmatch(str(config.get("architecture")))),
+            recognises=lambda config: config.get("architecture") in _TIMM_SIZES,
             arguments=_from_timm,
             sources=_timm_sources,
             unused=(r"head\..*",),

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from mim_tf.encoders.checkpoints import Layout, Source, joined
+from mim_tf.encoders.checkpoints import Layout, Source, joined, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily
 from mim_tf.encoders.pixels import Pixels
 from mim_tf.encoders.vision.eva02_layers import EVA02Block, EVA02Tokens, layer_norm
@@ -103,7 +103,7 @@ _ARCHITECTURES = {
     "eva02_large_patch14_clip_336": _SIZES["eva02_large"] | _CLIP,
 }
 _POOLINGS = {"avg": "mean", "token": "class_token"}
-# What timm's `model_args` may change, and what of it is nothing to the outputs of an encoder.
+# What timm's `model_args` may change.
 _CHANGEABLE = {
     "depth": "num_layers",
     "embed_dim": "hidden_dim",
@@ -112,35 +112,29 @@ _CHANGEABLE = {
     "patch_size": "patch_size",
     "ref_feat_shape": "reference_grid",
 }
-_NOTHING = {"img_size", "num_classes", "drop_rate", "drop_path_rate"}
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    name, changed = config["architecture"], dict(config.get("model_args", {}))
+    name = config["architecture"]
     if name not in _ARCHITECTURES:
         raise ValueError(f"`architecture` must be one of {', '.join(sorted(_ARCHITECTURES))}. Received: {name!r}.")
-    if (channels := changed.pop("in_chans", 3)) != 3:
-        raise ValueError(f"`in_chans` must be 3. Received: {channels!r}.")
-    if unknown := sorted(set(changed) - set(_CHANGEABLE) - _NOTHING):
-        known = ", ".join(sorted({*_CHANGEABLE, *_NOTHING, "in_chans"}))
-        raise ValueError(f"`model_args` must be among {known}. Received: {', '.join(unknown)}.")
-    arguments = _ARCHITECTURES[name] | {
-        ours: _value(theirs, changed[theirs]) for theirs, ours in _CHANGEABLE.items() if theirs in changed
-    }
+    changes = timm_changes(config, pooling=_POOLINGS, changeable=_CHANGEABLE)
+    if "pooling" in changes:
+        changes["pooling"] = _POOLINGS[changes["pooling"]]
+    for theirs in ("patch_size", "ref_feat_shape"):
+        if (ours := _CHANGEABLE[theirs]) in changes:
+            changes[ours] = _side(theirs, changes[ours])
+    arguments = _ARCHITECTURES[name] | changes
     return arguments | {"mlp_dim": int(arguments["hidden_dim"] * _MLP_RATIO)}
 
 
-def _value(name: str, value: Any) -> Any:
-    """One of `_CHANGEABLE` as `build` takes it; sides may come as pairs."""
-    if name == "global_pool":
-        if value not in _POOLINGS:
-            raise ValueError(f"`global_pool` must be one of {', '.join(_POOLINGS)}. Received: {value!r}.")
-        return _POOLINGS[value]
-    if isinstance(value, list):
-        if len(set(value)) != 1:
-            raise ValueError(f"`{name}` must be square. Received: {value!r}.")
-        return value[0]
-    return value
+def _side(name: str, value: Any) -> Any:
+    """One side of a square, of which timm may give both."""
+    if not isinstance(value, list):
+        return value
+    if len(set(value)) != 1:
+        raise ValueError(f"`{name}` must be square. Received: {value!r}.")
+    return value[0]
 
 
 def _timm_sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:

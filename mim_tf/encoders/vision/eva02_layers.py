@@ -107,7 +107,7 @@ class EVA02Attention(keras.layers.Layer):
             )
         if grid * grid != tokens - 1:
             raise ValueError(f"`tokens` must be a class token and a square of patches. Received: {tokens} tokens.")
-        self._tables = rotary_tables(dim // self.num_heads, grid, self.reference_grid)
+        self._grid = grid
         self.query_key_value = _dense(3 * dim, "query_key_value", self.dtype_policy, use_bias=False)
         self.query_key_value.build(shape)
         self.query_bias = self.add_weight(shape=(dim,), name="query_bias", initializer="zeros")
@@ -126,9 +126,11 @@ class EVA02Attention(keras.layers.Layer):
         projected = tf.reshape(self.query_key_value(tokens) + bias, [-1, length, 3, self.num_heads, head_dim])
         # each [batch, heads, tokens, head_dim]
         queries, keys, values = tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))
-        cosines, sines = (tf.constant(table, queries.dtype) for table in self._tables)
+        tables = rotary_tables(head_dim, self._grid, self.reference_grid)
+        cosines, sines = (tf.cast(table, queries.dtype) for table in tables)
         queries, keys = rotate(queries, cosines, sines), rotate(keys, cosines, sines)
-        weights = tf.nn.softmax(tf.matmul(queries * head_dim**-0.5, keys, transpose_b=True))
+        scores = tf.matmul(queries * head_dim**-0.5, keys, transpose_b=True)
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), values.dtype)
         heads = tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3])  # [batch, tokens, heads, head_dim]
         merged = tf.reshape(heads, [-1, length, dim])
         return self.output_projection(self.norm(merged) if self.norm else merged)

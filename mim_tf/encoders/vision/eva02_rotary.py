@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import tensorflow as tf
 
 _SLOWEST = 10_000.0  # places per radian, which the slowest channels come near to
 
 
-@cache
-def rotary_tables(head_dim: int, grid: int, reference_grid: int) -> tuple[np.ndarray, np.ndarray]:
+def rotary_tables(head_dim: int, grid: int, reference_grid: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Cosines and sines of the angles by which each token's channels are turned.
 
     The channels 2j and 2j + 1 turn by `p w_j`, `w_j = 10000^(-4j / head_dim)`: in the first half of a head p is the
@@ -31,11 +28,18 @@ def rotary_tables(head_dim: int, grid: int, reference_grid: int) -> tuple[np.nda
     """
     frequencies = _SLOWEST ** (-np.arange(0, head_dim, 4) / head_dim)
     places = np.arange(grid) * (reference_grid / grid)
-    turns = places[:, np.newaxis] * frequencies  # [grid, head_dim / 4]
-    rows, columns = np.repeat(turns, grid, axis=0), np.tile(turns, (grid, 1))
-    patches = np.concatenate([rows, columns], axis=1).repeat(2, axis=1)
-    angles = np.concatenate([np.zeros((1, head_dim)), patches])
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    turns = (places[:, np.newaxis] * frequencies).repeat(2, axis=1)  # [grid, head_dim / 2], of a row or a column
+    return _spread(np.cos(turns), 1.0), _spread(np.sin(turns), 0.0)
+
+
+def _spread(turns: np.ndarray, class_token: float) -> tf.Tensor:
+    """`[grid, head_dim / 2]` to `[1 + grid * grid, head_dim]`.
+
+    In the graph, which would else hold a constant of that size for every block.
+    """
+    side, (grid, half) = tf.constant(turns, tf.float32), turns.shape
+    rows, columns = tf.repeat(side, grid, axis=0), tf.tile(side, [grid, 1])
+    return tf.concat([tf.fill([1, 2 * half], class_token), tf.concat([rows, columns], axis=1)], axis=0)
 
 
 def rotate(channels: tf.Tensor, cosines: tf.Tensor, sines: tf.Tensor) -> tf.Tensor:
@@ -51,5 +55,7 @@ def rotate(channels: tf.Tensor, cosines: tf.Tensor, sines: tf.Tensor) -> tf.Tens
     """
     # The pairs are swapped by a matrix product: slices with a stride, and even more so their gradient, cost several
     # times as much on a CPU.
-    swap = np.kron(np.eye(channels.shape[-1] // 2), [[0.0, 1.0], [-1.0, 0.0]])  # (a, b) to (-b, a)
-    return channels * cosines + tf.tensordot(channels, tf.constant(swap, channels.dtype), 1) * sines
+    places = tf.range(channels.shape[-1])
+    apart = places - places[:, tf.newaxis]  # 1 from a to b, -1 from b to a
+    swap = tf.where(places // 2 == places[:, tf.newaxis] // 2, apart, 0)  # (a, b) to (-b, a)
+    return channels * cosines + tf.tensordot(channels, tf.cast(swap, channels.dtype), 1) * sines

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source
+from mim_tf.encoders.checkpoints import Layout, Source, require, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 from mim_tf.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 
@@ -70,11 +70,17 @@ def _size(num_blocks: Sequence[int], block_type: str, widths: Sequence[int], ste
     }
 
 
+# What keras-nlp has no argument for.
+_FIXED = {
+    "hidden_act": "relu",
+    "num_channels": 3,
+    "downsample_in_first_stage": False,
+    "downsample_in_bottleneck": False,
+}
+
+
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    needs = {"hidden_act": "relu", "downsample_in_first_stage": False, "downsample_in_bottleneck": False}
-    for key, needed in needs.items():
-        if config.get(key, needed) != needed:
-            raise ValueError(f"`{key}` must be {needed}. Received: {config[key]!r}.")
+    require(config, _FIXED)
     basic, stem, widths = config["layer_type"] == "basic", config["embedding_size"], config["hidden_sizes"]
     expansion = 1 if basic else 4
     if widths[0] != 64 * expansion:  # keras-nlp has no other
@@ -110,8 +116,7 @@ _TIMM_SIZES = {
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    if config.get("model_args"):
-        raise ValueError(f"`model_args` must be empty: the name tells the size. Received: {config['model_args']}.")
+    timm_changes(config, pooling=["avg"])
     return _size(*_TIMM_SIZES[config["architecture"]], _WIDTHS)
 
 

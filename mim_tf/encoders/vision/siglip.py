@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source, part
+from mim_tf.encoders.checkpoints import Layout, Source, part, require, require_whole
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 from mim_tf.encoders.pixels import Pixels
 from mim_tf.encoders.vision.patch_embedding import PatchEmbedding
@@ -67,9 +67,8 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_approximate"}
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
     vision = _DEFAULTS | config.get("vision_config", config)
-    for key, value in _FIXED.items():
-        if vision.get(key, value) != value:
-            raise ValueError(f"`{key}` must be {value}. Received: {vision[key]!r}.")
+    require(vision, _FIXED)
+    require_whole(vision, "patch_size", "image_size")
     if vision["hidden_act"] not in _ACTIVATIONS:
         raise ValueError(f"`hidden_act` must be one of {', '.join(_ACTIVATIONS)}. Received: {vision['hidden_act']!r}.")
     return {

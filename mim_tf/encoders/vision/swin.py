@@ -14,7 +14,7 @@ import keras
 import keras_nlp
 from keras import layers, ops
 
-from mim_tf.encoders.checkpoints import Layout, Source, joined
+from mim_tf.encoders.checkpoints import Layout, Source, joined, require, require_whole, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 from mim_tf.encoders.pixels import IMAGENET_MEAN, IMAGENET_STD, Pixels
 from mim_tf.encoders.vision.shifted_window_attention import ShiftedWindowAttention
@@ -122,12 +122,15 @@ _TIMM_SIZES = {
     for window, image_size in ((7, 224), (12, 384))
 }
 _KEPT = tuple(_size(96, (), ()))
+_FIXED = {"hidden_act": "gelu", "num_channels": 3, "use_absolute_embeddings": False, "layer_norm_eps": _EPSILON}
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    for key, needed in {"hidden_act": "gelu", "use_absolute_embeddings": False, "layer_norm_eps": _EPSILON}.items():
-        if config.get(key, needed) != needed:
-            raise ValueError(f"`{key}` must be {needed}. Received: {config[key]!r}.")
+    require(config, _FIXED)
+    require_whole(config, "patch_size", "image_size", "window_size")
+    depths, num_heads = config["depths"], config["num_heads"]
+    if len(num_heads) != len(depths):
+        raise ValueError(f"`num_heads` must be as many as `depths`, {len(depths)}. Received: {num_heads}.")
     return {key: config[key] for key in _KEPT}
 
 
@@ -155,8 +158,7 @@ def _transformers_sources(arguments: Mapping[str, Any]) -> dict[str, str | Sourc
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    if config.get("model_args"):
-        raise ValueError(f"`model_args` must be empty: the name tells the size. Received: {config['model_args']}.")
+    timm_changes(config, pooling=["avg"])
     return _TIMM_SIZES[config["architecture"]]
 
 
@@ -203,7 +205,10 @@ SWIN = VisionFamily(
             arguments=_from_transformers,
             sources=_transformers_sources,
             prefixes=("", "swin."),
-            unused=(r"classifier\..*", r"decoder\..*", r"swin\.embeddings\.mask_token", r".*\.relative_position_index"),
+            unused=(
+                *(r"classifier\..*", r"decoder\..*"),
+                *(r"(swin\.)?embeddings\.mask_token", r".*\.relative_position_index"),
+            ),
         ),
         Layout(
             library="timm",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source, part
+from mim_tf.encoders.checkpoints import Layout, Source, part, require, require_whole, timm_changes
 from mim_tf.encoders.family import Arguments, VisionFamily, VisionPreset
 
 _EMBEDDING, _ENCODER = "vit_patching_and_embedding", "vit_encoder"
@@ -43,8 +42,9 @@ def _size(patch_size: int, num_layers: int, num_heads: int, hidden_dim: int, cla
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    if config.get("hidden_act", "gelu") != "gelu":
-        raise ValueError(f"`hidden_act` must be gelu. Received: {config['hidden_act']!r}.")
+    # keras-nlp's `use_mha_bias` is not `qkv_bias`: without it there is no bias after the heads either.
+    require(config, {"hidden_act": "gelu", "num_channels": 3, "qkv_bias": True})
+    require_whole(config, "patch_size", "image_size")
     return {
         "patch_size": config["patch_size"],
         "num_layers": config["num_hidden_layers"],
@@ -52,7 +52,6 @@ def _from_transformers(config: Mapping[str, Any]) -> Arguments:
         "hidden_dim": config["hidden_size"],
         "mlp_dim": config["intermediate_size"],
         "layer_norm_epsilon": config["layer_norm_eps"],
-        "use_mha_bias": config.get("qkv_bias", True),
     }
 
 
@@ -79,15 +78,18 @@ def _transformers_sources(arguments: Mapping[str, Any]) -> dict[str, str | Sourc
 
 
 # timm keeps no sizes in config.json but the architecture's name: the name is the size.
-_TIMM_SIZES = {"tiny": (12, 3, 192), "small": (12, 6, 384), "base": (12, 12, 768), "large": (24, 16, 1024)}
-_TIMM_NAME = re.compile(r"vit_(tiny|small|base|large)_patch(8|14|16|32)_\d+")
+_SIZES = {"tiny": (12, 3, 192), "small": (12, 6, 384), "base": (12, 12, 768), "large": (24, 16, 1024)}
+_TIMM_SIZES = {
+    f"vit_{name}_patch{patch_size}_{image_size}": _size(patch_size, *size) | {"layer_norm_epsilon": 1e-6}
+    for name, size in _SIZES.items()
+    for patch_size in (8, 14, 16, 32)
+    for image_size in (224, 384)
+}
 
 
 def _from_timm(config: Mapping[str, Any]) -> Arguments:
-    match = _TIMM_NAME.fullmatch(config["architecture"])
-    assert match, "recognised before"
-    layers, heads, hidden = _TIMM_SIZES[match[1]]
-    return _size(int(match[2]), layers, heads, hidden) | {"layer_norm_epsilon": 1e-6}
+    timm_changes(config, pooling=["token"])
+    return _TIMM_SIZES[config["architecture"]]
 
 
 def _timm_sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
@@ -133,10 +135,7 @@ VIT = VisionFamily(
         "vit_mini": _size(16, 3, 4, 128, class_token=False),
         "vit_mini_patch8": _size(8, 4, 4, 128, class_token=False),
         "vit_midi_patch8": _size(8, 6, 6, 192, class_token=False),
-        "vit_tiny": _size(16, 12, 3, 192),
-        "vit_small": _size(16, 12, 6, 384),
-        "vit_base": _size(16, 12, 12, 768),
-        "vit_large": _size(16, 24, 16, 1024),
+        **{f"vit_{name}": _size(16, *size) for name, size in _SIZES.items()},
     },
     blocks=_blocks,
     layouts=(
@@ -150,7 +149,7 @@ VIT = VisionFamily(
         ),
         Layout(
             library="timm",
-            recognises=lambda config: bool(_TIMM_NAME.fullmatch(str(config.get("architecture")))),
+            recognises=lambda config: config.get("architecture") in _TIMM_SIZES,
             arguments=_from_timm,
             sources=_timm_sources,
             unused=(r"head\..*",),

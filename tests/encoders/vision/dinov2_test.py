@@ -70,6 +70,7 @@ def test_a_preset_gives_the_same_tokens_as_in_keras_nlp(tmp_path: Path, register
         ("hidden_act", "relu", "`hidden_act` must be gelu. Received: 'relu'"),
         ("layer_norm_eps", 1e-5, "`layer_norm_eps` must be 1e-06. Received: 1e-05"),
         ("qkv_bias", False, "`qkv_bias` must be True. Received: False"),
+        ("patch_size", [14, 14], r"`patch_size` must be a whole number. Received: \[14, 14\]"),
         ("num_channels", 4, "`num_channels` must be 3. Received: 4"),
     ],
 )
@@ -77,5 +78,20 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(
     tmp_path: Path, key: str, value: object, message: str
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {key: value}))
+    with pytest.raises(ValueError, match=message):
+        vision_encoder("dinov2", dim=None, weights=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"global_pool": "avg"}, "`global_pool` must be token. Received: 'avg'"),
+        ({"model_args": {"num_heads": 3}}, "`model_args` must change nothing of .* Received: num_heads=3"),
+    ],
+)
+def test_a_timm_configuration_that_cannot_be_honoured_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_small_patch14_dinov2"} | changes))
     with pytest.raises(ValueError, match=message):
         vision_encoder("dinov2", dim=None, weights=tmp_path)

@@ -71,3 +71,10 @@ def test_a_configuration_that_cannot_be_honoured_is_refused(
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {key: value}))
     with pytest.raises(ValueError, match=message):
         vision_encoder("dinov3", dim=None, weights=tmp_path)
+
+
+def test_a_timm_configuration_that_cannot_be_honoured_is_refused(tmp_path: Path) -> None:
+    config = {"architecture": "vit_small_patch16_dinov3", "model_args": {"num_heads": 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"`model_args` must change nothing of .* Received: num_heads=3"):
+        vision_encoder("dinov3", dim=None, weights=tmp_path)

@@ -38,7 +38,21 @@ def test_products_depend_on_the_way_from_patch_to_patch_only() -> None:
 def test_a_finer_grid_has_the_places_of_the_reference() -> None:
     reference, finer = rotary_tables(HEAD, 2, 2), rotary_tables(HEAD, 4, 2)
     for coarse, fine in zip(reference, finer, strict=True):
-        np.testing.assert_allclose(fine[1:].reshape(4, 4, HEAD)[::2, ::2].reshape(4, HEAD), coarse[1:], atol=1e-6)
+        every_other = fine.numpy()[1:].reshape(4, 4, HEAD)[::2, ::2].reshape(4, HEAD)
+        np.testing.assert_allclose(every_other, coarse[1:], atol=1e-6)
+
+
+def test_no_block_keeps_tables_of_the_grid_s_size_in_the_graph() -> None:
+    layer = EVA02Attention(2, 16, False)
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec([None, 1 + 32 * 32, 64])).graph
+    one_table = 4 * (1 + 32 * 32) * 32  # bytes, of heads of 32 channels
+    assert graph.as_graph_def().ByteSize() < one_table / 2
+
+
+def test_attention_is_shared_out_in_float32_at_half_precision() -> None:
+    layer = EVA02Attention(1, 2, False, dtype="mixed_bfloat16")
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec([None, 5, 4], tf.bfloat16)).graph
+    assert [each.outputs[0].dtype for each in graph.get_operations() if each.type == "Softmax"] == [tf.float32]
 
 
 @pytest.mark.parametrize("inner_norm", [False, True])
@@ -82,12 +96,12 @@ def test_what_cannot_be_rotated_is_refused(shape: tuple[int | None, int, int], m
     ("architecture", "changed", "message"),
     [
         ("eva02_enormous_patch14_clip_224", {}, r"`architecture` must be one of eva02_base_patch14_224, .* Received: "),
-        ("eva02_tiny_patch14_224", {"rope_type": "mixed"}, r"`model_args` must be among depth, .* Received: rope_type"),
+        ("eva02_tiny_patch14_224", {"rope_type": "mixed"}, r"must change nothing of .* but depth, .*'mixed'"),
         ("eva02_tiny_patch14_224", {"in_chans": 1}, r"`in_chans` must be 3\. Received: 1"),
         (
             "eva02_tiny_patch14_224",
             {"global_pool": "map"},
-            r"`global_pool` must be one of avg, token\. Received: 'map'",
+            r"`global_pool` must be avg or token\. Received: 'map'",
         ),
         ("eva02_tiny_patch14_224", {"patch_size": [14, 16]}, r"`patch_size` must be square\. Received: \[14, 16\]"),
     ],

@@ -45,6 +45,7 @@ def test_a_preset_gives_the_same_vector_as_in_keras_nlp(tmp_path: Path) -> None:
     [
         ("hidden_act", "relu", "`hidden_act` must be one of gelu, gelu_pytorch_tanh. Received: 'relu'"),
         ("layer_norm_eps", 1e-5, "`layer_norm_eps` must be 1e-06. Received: 1e-05"),
+        ("image_size", [224, 224], r"`image_size` must be a whole number. Received: \[224, 224\]"),
         ("vision_use_head", False, "`vision_use_head` must be True. Received: False"),
     ],
 )

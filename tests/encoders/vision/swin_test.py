@@ -68,10 +68,12 @@ def test_a_preset_gives_the_same_tokens_as_in_keras_nlp(tmp_path: Path) -> None:
         ({"architecture": "swin_s3_tiny_224"}, "must be of this architecture, .*Received: 'swin_s3_tiny_224'"),
         (
             {"architecture": "swin_tiny_patch4_window7_224", "model_args": {"window_size": 8}},
-            "`model_args` must be empty.*Received: {'window_size': 8}",
+            r"`model_args` must change nothing of swin_tiny_patch4_window7_224\. Received: window_size=8",
         ),
         (CONFIG | {"hidden_act": "relu"}, "`hidden_act` must be gelu. Received: 'relu'"),
         (CONFIG | {"use_absolute_embeddings": True}, "`use_absolute_embeddings` must be False. Received: True"),
+        (CONFIG | {"patch_size": [4, 4]}, r"`patch_size` must be a whole number. Received: \[4, 4\]"),
+        (CONFIG | {"num_heads": [1, 2]}, r"`num_heads` must be as many as `depths`, 1. Received: \[1, 2\]"),
         (CONFIG | {"layer_norm_eps": 1e-6}, "`layer_norm_eps` must be 1e-05. Received: 1e-06"),
     ],
 )
