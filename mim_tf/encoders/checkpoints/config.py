@@ -15,15 +15,17 @@ def require(config: Mapping[str, Any], needed: Mapping[str, Any]) -> None:
     """Refuse a configuration with other values than these.
 
     Args:
-        config: the content of a `config.json`, or a part of it; a missing key stands for the needed value.
-        needed: the only value that is built here, by key.
+        config: the content of a `config.json`, or a part of it; a missing key stands for what is built.
+        needed: the only value that is built here, or a tuple of them, by key.
 
     Raises:
         ValueError: another value.
     """
     for key, value in needed.items():
-        if config.get(key, value) != value:
-            raise ValueError(f"`{key}` must be {value}. Received: {config[key]!r}.")
+        values = value if isinstance(value, tuple) else (value,)
+        if key in config and config[key] not in values:
+            allowed = " or ".join(str(value) for value in values)
+            raise ValueError(f"`{key}` must be {allowed}. Received: {config[key]!r}.")
 
 
 def require_whole(config: Mapping[str, Any], *keys: str) -> None:

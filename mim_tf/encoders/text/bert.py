@@ -10,7 +10,7 @@ import keras
 import keras_nlp
 from keras import ops
 
-from mim_tf.encoders.checkpoints import Layout, Source
+from mim_tf.encoders.checkpoints import Layout, Source, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
 from mim_tf.encoders.text.pooling import Pooling
 from mim_tf.encoders.tokenizers import WordPiece, vocabulary_files
@@ -49,12 +49,12 @@ def _size(num_layers: int, num_heads: int, hidden_dim: int, pooling: str) -> Arg
     }
 
 
+# What keras-nlp has no argument for.
+_BUILT_IN = {"hidden_act": "gelu", "is_decoder": False, "layer_norm_eps": 1e-12, "position_embedding_type": "absolute"}
+
+
 def _from_transformers(config: Mapping[str, Any], pooling: str) -> Arguments:
-    if config.get("hidden_act", "gelu") != "gelu":
-        raise ValueError(f"`hidden_act` must be gelu. Received: {config['hidden_act']!r}.")
-    positions = config.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise ValueError(f"`position_embedding_type` must be absolute. Received: {positions!r}.")
+    require(config, _BUILT_IN)
     return {
         "vocabulary_size": config["vocab_size"],
         "num_layers": config["num_hidden_layers"],

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from mim_tf.encoders.checkpoints import require
 from mim_tf.encoders.text.pooling import Pooling
 
 _ROTARY = (
@@ -27,22 +28,6 @@ def pooled(backbone: keras.Model, pooling: str, dtype: str) -> keras.Model:
 def blocks(model: keras.Model) -> Sequence[keras.Layer]:
     """The decoder layers of what `pooled` made."""
     return model.get_layer(model.name).transformer_layers
-
-
-def check(config: Mapping[str, Any], built_in: Mapping[str, Collection[Any]]) -> None:
-    """Refuse a `config.json` that asks for what a backbone does not do.
-
-    Args:
-        config: its content; a missing key means the backbone's way.
-        built_in: the values that a backbone honours, by key.
-
-    Raises:
-        ValueError: another value.
-    """
-    for key, values in built_in.items():
-        if key in config and config[key] not in values:
-            allowed = " or ".join(str(value) for value in values)
-            raise ValueError(f"`{key}` must be {allowed}. Received: {config[key]!r}.")
 
 
 def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
@@ -67,7 +52,7 @@ def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
         "partial_rotary_factor": config.get("partial_rotary_factor"),
         **found,
     }
-    check(rope, {"rope_type": kinds, "partial_rotary_factor": (None, 1.0)})
+    require(rope, {"rope_type": tuple(kinds), "partial_rotary_factor": (None, 1.0)})
     unknown = sorted(found.keys() - _ROTARY)
     if unknown:
         raise ValueError(f"`rope_parameters` must have no keys but {', '.join(_ROTARY)}. Received: {unknown}.")

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source, part
+from mim_tf.encoders.checkpoints import Layout, Source, part, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
-from mim_tf.encoders.text.causal import blocks, check, pooled
+from mim_tf.encoders.text.causal import blocks, pooled
 from mim_tf.encoders.tokenizers import GPT2_WORDS, BytePair, WordRules, byte_pair_files
 
 _BUILT_IN = {
@@ -45,7 +45,7 @@ def _size(num_layers: int, num_heads: int, hidden_dim: int) -> Arguments:
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    check(config, _BUILT_IN)
+    require(config, _BUILT_IN)
     return {
         "vocabulary_size": config["vocab_size"],
         "num_layers": config["n_layer"],

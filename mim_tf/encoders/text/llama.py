@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source
+from mim_tf.encoders.checkpoints import Layout, Source, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
-from mim_tf.encoders.text.causal import blocks, check, pooled, rotary
+from mim_tf.encoders.text.causal import blocks, pooled, rotary
 from mim_tf.encoders.tokenizers import LLAMA3_WORDS, BytePair, WordRules, byte_pair_files
 
 _BUILT_IN = {"attention_bias": (False,), "hidden_act": ("silu",), "mlp_bias": (False,)}
@@ -49,7 +49,7 @@ def _size(num_layers: int, heads: tuple[int, int], hidden_dim: int, intermediate
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
     heads = config["num_attention_heads"]
-    check(config, {**_BUILT_IN, "head_dim": (None, config["hidden_size"] // heads)})
+    require(config, {**_BUILT_IN, "head_dim": (None, config["hidden_size"] // heads)})
     return {
         "vocabulary_size": config["vocab_size"],
         "num_layers": config["num_hidden_layers"],

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import keras_nlp
 
-from mim_tf.encoders.checkpoints import Layout, Source
+from mim_tf.encoders.checkpoints import Layout, Source, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
 from mim_tf.encoders.text import llama
-from mim_tf.encoders.text.causal import blocks, check, pooled, rotary
+from mim_tf.encoders.text.causal import blocks, pooled, rotary
 from mim_tf.encoders.tokenizers import QWEN_WORDS, BytePair, WordRules, byte_pair_files
 
 _BUILT_IN = {"attention_bias": (False,), "hidden_act": ("silu",), "use_sliding_window": (False,)}
@@ -60,7 +60,7 @@ def _size(num_layers: int, num_query_heads: int, head_dim: int, hidden_dim: int,
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    check(config, _BUILT_IN)
+    require(config, _BUILT_IN)
     attention = set(config.get("layer_types") or ()) - {"full_attention"}
     if attention:
         raise ValueError(f"`layer_types` must be full_attention throughout. Received: {', '.join(sorted(attention))}.")

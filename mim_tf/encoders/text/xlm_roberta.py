@@ -9,7 +9,7 @@ import keras
 import keras_nlp
 import numpy as np
 
-from mim_tf.encoders.checkpoints import Layout, Source, computed
+from mim_tf.encoders.checkpoints import Layout, Source, computed, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
 from mim_tf.encoders.text.pooling import Pooling
 from mim_tf.encoders.tokenizers import SentencePiece
@@ -46,20 +46,18 @@ def _size(num_layers: int, num_heads: int, hidden_dim: int) -> Arguments:
     }
 
 
-# What the backbone has built in, with transformers' own default where a config.json leaves the key out.
+# What keras-nlp has no argument for.
 _BUILT_IN = {
-    "hidden_act": ("gelu", "gelu"),
-    "is_decoder": (False, False),
-    "layer_norm_eps": (1e-5, 1e-12),
-    "pad_token_id": (1, 1),
-    "position_embedding_type": ("absolute", "absolute"),
+    "hidden_act": "gelu",
+    "is_decoder": False,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+    "position_embedding_type": "absolute",
 }
 
 
 def _from_transformers(config: Mapping[str, Any]) -> Arguments:
-    for key, (built_in, default) in _BUILT_IN.items():
-        if config.get(key, default) != built_in:
-            raise ValueError(f"`{key}` must be {built_in}. Received: {config.get(key, default)!r}.")
+    require({"layer_norm_eps": 1e-12, **config}, _BUILT_IN)  # transformers' default
     return {
         "vocabulary_size": config["vocab_size"],
         "num_layers": config["num_hidden_layers"],
