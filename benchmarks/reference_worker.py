@@ -42,7 +42,9 @@ TRANSFORMERS = {
         transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, num_hidden_layers=12)
     ),
     "dinov3_small": lambda: transformers.DINOv3ViTModel(
-        transformers.DINOv3ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
+        transformers.DINOv3ViTConfig(
+            hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_register_tokens=4
+        )
     ),
     "siglip_base": lambda: transformers.SiglipVisionModel(transformers.SiglipVisionConfig()),
     "bert_base": lambda: transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False),
@@ -76,6 +78,9 @@ def build(name: str, batch: int, size: int) -> tuple[torch.nn.Module, Callable[[
         model = BEiT3(options(size, BEIT3_BASE))
         return model, lambda: model(visual_tokens=images)["encoder_out"][:, 0]
     model = TRANSFORMERS[name]()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # as ours
     inputs = {"pixel_values": images} if hasattr(model.config, "image_size") else {"input_ids": token_ids}
     return model, lambda: model(**inputs).last_hidden_state[:, -1]
 

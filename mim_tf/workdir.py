@@ -102,9 +102,10 @@ class StageFolder:
             sections = [section for section in _SECTIONS[self.stage] if section in _SECTIONS[stage]]
             changes = [line for section in sections for line in _changes(section, then[section], now[section])]
             if changes:
+                again = ", ".join(STAGES[STAGES.index(stage) :])
                 raise StageError(
                     f"{self.path} was made with other settings: {'; '.join(changes)}. Use another --workdir, or delete "
-                    f"{self.workdir / stage} and the stages after it ({', '.join(STAGES)}) to run them again."
+                    f"what of {self.workdir} is {again} to run these stages again."
                 )
         self._check_upstream()
 

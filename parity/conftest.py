@@ -29,6 +29,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", chosen, ids=[folder.name for folder in chosen], indirect=True)
 
 
+def cases() -> list[dict[str, Any]]:
+    """What `case.json` says of each case."""
+    return [_describe(path.parent) for path in sorted(CASES.glob("*/case.json"))]
+
+
 @pytest.fixture
 def case(request: pytest.FixtureRequest) -> Case:
     """One of the reference's cases."""

@@ -48,5 +48,12 @@ def read_description(folder: Path, modality: str) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, encoder: keras.Model) -> None:
-    """Give an encoder, built as the folder's description says, the folder's weights."""
-    encoder.load_weights(folder / _WEIGHTS)
+    """Give an encoder, built as the folder's description says, the folder's weights.
+
+    Raises:
+        ValueError: the file is missing, damaged, or of another encoder.
+    """
+    try:
+        encoder.load_weights(folder / _WEIGHTS)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{folder / _WEIGHTS} must hold the weights of the encoder beside it: {error}") from error

@@ -8,9 +8,12 @@ import keras
 import tensorflow as tf
 
 from mim_tf.encoders.beit3 import load_joint
+from mim_tf.encoders.beit3_layers import OFFSET
+from mim_tf.encoders.checkpoints import read_json
 from mim_tf.encoders.pixels import Pixels
 from mim_tf.encoders.tokenizers import SentencePiece, Tokenizer, tokenizer_files
 from mim_tf.encoders.vision.beit3 import BEIT3_VISION
+from mim_tf.encoders.weights import download
 
 
 class PairEncoder(keras.Model):
@@ -76,8 +79,10 @@ class PairEncoder(keras.Model):
     def embed(self, images: tf.Tensor, titles: tf.Tensor) -> tf.Tensor:
         """`[batch]` strings, the bytes of encoded images, and `[batch]` titles to `[batch, dim]`."""
         size = self.image_size
-        pixels = tf.map_fn(self.decode, images, fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32))
-        return self(pixels, self.tokenize(titles))
+        pixels = tf.map_fn(
+            self.decode, tf.convert_to_tensor(images), fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32)
+        )
+        return self(pixels, self.tokenize(tf.convert_to_tensor(titles)))
 
 
 def pair_encoder(
@@ -94,9 +99,14 @@ def pair_encoder(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: weights of another architecture, or tensors that do not fit, by name.
+        ValueError: a length beyond the checkpoint's positions, weights of another architecture, or tensors that do not
+            fit, by name.
     """
-    tokenizer = SentencePiece(tokenizer_files(Path(weights)))
-    backbone = load_joint(weights, image_size=image_size, dtype=dtype)
+    folder = Path(download(weights))
+    longest = read_json(folder / "config.json").get("max_text_positions", length + OFFSET) - OFFSET
+    if length > longest:
+        raise ValueError(f"`length` must be at most {longest}, the checkpoint's longest text. Received: {length}.")
+    tokenizer = SentencePiece(tokenizer_files(folder))
+    backbone = load_joint(folder, image_size=image_size, dtype=dtype)
     size = backbone.input["images"].shape[1]
     return PairEncoder(backbone, BEIT3_VISION.pixels, tokenizer, image_size=size, length=length, dim=dim)

@@ -94,7 +94,7 @@ class TextEncoder(keras.Model):
 
     def embed(self, titles: tf.Tensor) -> tf.Tensor:
         """`[batch]` strings to `[batch, dim]`; for SavedModels and notebooks."""
-        return self(self.tokenize(titles))
+        return self(self.tokenize(tf.convert_to_tensor(titles)))
 
     def save_folder(self, folder: Path) -> None:
         """Write all that `text_encoder(weights=folder)` needs into a folder that is made here."""
@@ -149,7 +149,11 @@ def text_encoder(
         weights = download(weights)
         start = _STARTS[kind_of(weights)](weights, family)
         check_size(name, size, start.arguments, weights)
-    tokenizer = TEXT_FAMILIES[family].tokenizer(start.files)
+    try:
+        tokenizer = TEXT_FAMILIES[family].tokenizer(start.files)
+    except FileNotFoundError as error:
+        place = f"Add it to {weights}." if weights else "`weights` must be a folder that has it."
+        raise FileNotFoundError(f"{name}: {error} {place}") from error
     arguments = {"vocabulary_size": tokenizer.vocabulary_size} | start.arguments
     encoder = TextEncoder(family, arguments, tokenizer, length=length, dim=dim, dtype=dtype)
     start.fill(encoder)
@@ -172,7 +176,7 @@ def _from_nothing(name: str, size: Arguments, files: Mapping[str, bytes] | None,
 
 def _from_checkpoint(weights: str | Path, family: str) -> _Start:
     folder = Path(weights)
-    layout, config = read_checkpoint(folder, TEXT_FAMILIES[family])
+    layout, config = read_checkpoint(folder, family, TEXT_FAMILIES[family])
     arguments = checkpoint_arguments(layout, config, folder)
     return _Start(
         arguments,

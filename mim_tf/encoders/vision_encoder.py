@@ -90,7 +90,9 @@ class VisionEncoder(keras.Model):
     def embed(self, images: tf.Tensor) -> tf.Tensor:
         """`[batch]` strings, the bytes of encoded images, to `[batch, dim]`; for SavedModels and notebooks."""
         size = self.image_size
-        pixels = tf.map_fn(self.decode, images, fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32))
+        pixels = tf.map_fn(
+            self.decode, tf.convert_to_tensor(images), fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32)
+        )
         return self(pixels)
 
     def save_folder(self, folder: Path) -> None:
@@ -163,7 +165,7 @@ class _Start(NamedTuple):
 
 def _from_checkpoint(weights: str | Path, family: str) -> _Start:
     folder, described = Path(weights), VISION_FAMILIES[family]
-    layout, config = read_checkpoint(folder, described)
+    layout, config = read_checkpoint(folder, family, described)
     arguments = checkpoint_arguments(layout, config, folder)
     image_size, pixels = pixels_of(folder, config, described.pixels)
 

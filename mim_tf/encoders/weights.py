@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -44,8 +45,8 @@ def download(weights: str | Path) -> str | Path:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"cannot fetch {weights} ({_reason(error)}). Without a network, copy the repository's config.json, "
-            "model.safetensors (or its shards and index), preprocessor_config.json and the tokeniser's files into a "
-            "folder, and give its path."
+            "model.safetensors (or its shards and index), preprocessor_config.json or processor_config.json, 1_Pooling "
+            "and the tokeniser's files, as far as it has them, into a folder, and give its path."
         ) from error
 
 
@@ -114,13 +115,14 @@ def check_size(name: str, size: Arguments | None, arguments: Arguments, weights:
         raise ValueError(f"`weights` must be those of {name}. In {weights}: {'; '.join(differing)}.")
 
 
-def read_checkpoint(folder: Path, family: VisionFamily | TextFamily) -> tuple[Layout, Mapping[str, Any]]:
+def read_checkpoint(folder: Path, name: str, family: VisionFamily | TextFamily) -> tuple[Layout, Mapping[str, Any]]:
     """The layout of a checkpoint, and its `config.json`, with sentence-transformers' pooling added as `pooling`.
 
     Raises:
-        ValueError: it is of another architecture, or pooled in a way that is not known here.
+        ValueError: it is of another architecture, or with a pooling or further modules that are not known here.
     """
     config = read_json(folder / _CONFIG)
+    _refuse_more_modules(folder)
     if (folder / _POOLING).is_file():
         config["pooling"] = _pooling_of(folder / _POOLING)
     for layout in family.layouts:
@@ -128,7 +130,18 @@ def read_checkpoint(folder: Path, family: VisionFamily | TextFamily) -> tuple[La
             return layout, config
     found = config.get("model_type", config.get("architecture"))
     libraries = " or ".join(layout.library for layout in family.layouts)
-    raise ValueError(f"{folder / _CONFIG} must be of this architecture, written by {libraries}. Received: {found!r}.")
+    raise ValueError(f"{folder / _CONFIG} must be of {name}, written by {libraries}. Received: {found!r}.")
+
+
+def _refuse_more_modules(folder: Path) -> None:
+    """sentence-transformers may put dense layers behind the pooling: without them the embeddings are others."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return
+    modules = [str(module.get("type")).rpartition(".")[2] for module in json.loads(path.read_text(encoding="utf-8"))]
+    unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
+    if unknown:
+        raise ValueError(f"{path} must have no modules but Transformer, Pooling, Normalize. Received: {unknown}.")
 
 
 def _pooling_of(path: Path) -> str:
@@ -149,7 +162,7 @@ def checkpoint_arguments(layout: Layout, config: Mapping[str, Any], folder: Path
         return layout.arguments(config)
     except KeyError as error:
         raise ValueError(f"{folder / _CONFIG} must have {error}, which {layout.library} writes.") from error
-    except ValueError as error:
+    except (ValueError, TypeError, IndexError) as error:
         raise ValueError(f"{folder / _CONFIG}: {error}") from error
 
 
@@ -163,8 +176,8 @@ def from_preset(load: Callable[[str], Any], handle: str) -> Any:
         return load(handle)
     except Exception as error:  # Kaggle's, Hugging Face's and Keras' errors have nothing in common
         raise FileNotFoundError(
-            f"cannot load the preset {handle!r} ({_reason(error)}). Without a network, run "
-            "keras_nlp.models.Backbone.from_preset(handle).save_to_preset(folder) where there is one, for text also "
+            f"there is no folder {handle}, and as a preset it cannot be loaded ({_reason(error)}). Without a network, "
+            "run keras_nlp.models.Backbone.from_preset(handle).save_to_preset(folder) where there is one, for text also "
             "keras_nlp.models.Tokenizer.from_preset(handle).save_to_preset(folder), copy the folder (config.json, "
             "metadata.json, model.weights.h5, assets), and give its path."
         ) from error

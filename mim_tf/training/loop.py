@@ -91,11 +91,11 @@ def train(
     Raises:
         StageError: the loss is not finite any more.
     """
-    optimizer = _adamw(steps, learning_rate, weight_decay)
+    optimizer = _adamw(model.trainable_variables, steps, learning_rate, weight_decay)
     optimizer.build(model.trainable_variables)
     step = optimizer.iterations.value
     manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=optimizer),
+        checkpoint_of(model, optimizer),
         str(checkpoints),
         max_to_keep=2,
         step_counter=step,
@@ -131,11 +131,28 @@ def train(
     return {**scalars, "steps": steps, "seconds": seconds, "steps_per_second": (steps - first_step) / seconds}
 
 
-def _adamw(steps: int, learning_rate: float, weight_decay: float) -> keras.optimizers.AdamW:
+def checkpoint_of(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
+    """All that a training needs to continue, what is frozen included.
+
+    TensorFlow does not see Keras 3 layers that a layer keeps in a list, as several encoders keep their blocks. So the
+    variables are listed, in the order in which the model has them.
+    """
+    variables = [variable.value for variable in model.variables]
+    return tf.train.Checkpoint(model=model, optimizer=optimizer, variables=variables)
+
+
+def _adamw(
+    variables: list[keras.Variable], steps: int, learning_rate: float, weight_decay: float
+) -> keras.optimizers.AdamW:
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=learning_rate
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # Vectors: biases, scales of norms and layers, single tokens.
+    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
     return optimizer
+
+
+def _is_vector(variable: keras.Variable) -> bool:
+    return sum(size > 1 for size in variable.shape) < 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mim_tf.encoders import (
@@ -30,26 +31,33 @@ def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[Vis
         SettingsError: an encoder that does not exist, or weights that are not where the settings say or do not fit.
     """
     vision, text = settings.vision, settings.text
-    try:
-        return (
-            vision_encoder(
-                vision.name,
-                dim=settings.dim,
-                image_size=vision.image_size,
-                weights=vision.weights,
-                dtype=settings.precision,
-            ),
-            text_encoder(
-                text.name,
-                dim=settings.dim,
-                length=text.length,
-                weights=text.weights,
-                files=None if text.weights else vocabulary_files(read_vocabulary(prepare)),
-                dtype=settings.precision,
-            ),
+    with _named("encoders.vision"):
+        images = vision_encoder(
+            vision.name,
+            dim=settings.dim,
+            image_size=vision.image_size,
+            weights=vision.weights,
+            dtype=settings.precision,
         )
+    with _named("encoders.text"):
+        titles = text_encoder(
+            text.name,
+            dim=settings.dim,
+            length=text.length,
+            weights=text.weights,
+            files=None if text.weights else vocabulary_files(read_vocabulary(prepare)),
+            dtype=settings.precision,
+        )
+    return images, titles
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Say which setting an error is about."""
+    try:
+        yield
     except (ValueError, FileNotFoundError) as error:
-        raise SettingsError(f"encoders: {error}") from error
+        raise SettingsError(f"{setting}: {error}") from error
 
 
 def adapt(vision: VisionEncoder, text: TextEncoder, settings: EncoderSettings) -> None:
@@ -59,13 +67,12 @@ def adapt(vision: VisionEncoder, text: TextEncoder, settings: EncoderSettings) -
         SettingsError: more blocks than there are, or adapters for an encoder without dense layers.
     """
     for section, encoder, options in (("vision", vision, settings.vision), ("text", text, settings.text)):
-        try:
-            if options.trainable_blocks is not None:
+        if options.trainable_blocks is not None:
+            with _named(f"encoders.{section}.trainable_blocks"):
                 train_last_blocks(encoder, options.trainable_blocks)
-            if options.lora_rank:
+        if options.lora_rank:
+            with _named(f"encoders.{section}.lora_rank"):
                 add_lora(encoder, options.lora_rank)
-        except ValueError as error:
-            raise SettingsError(f"encoders.{section}: {error}") from error
         if options.recompute:
             recompute_activations(encoder)
 

@@ -39,6 +39,8 @@ def main(folder: Path, names: list[str]) -> None:
     unknown = sorted(set(names) - set(references))
     if unknown:
         raise SystemExit(f"no such case: {', '.join(unknown)}. Known: {', '.join(sorted(references))}.")
+    if not names:  # also what cases of another name left
+        shutil.rmtree(folder, ignore_errors=True)
     for name in names or references:
         print(name, flush=True)
         shutil.rmtree(folder / name, ignore_errors=True)

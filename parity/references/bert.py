@@ -16,13 +16,15 @@ PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuv
 PIECES += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"] + ["red", "dress", "summer", "##es"]
 
 
-def bert(folder: Path, *, encoder: str, lowercase: bool = True) -> None:
-    """Mean of all tokens for BERT, the first one for BGE."""
+def bert(folder: Path, *, encoder: str, lowercase: bool = True, vocabulary: bool = True) -> None:
+    """Mean of all tokens for BERT, the first one for BGE; without `vocab.txt`, the files that transformers 5 writes."""
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(parents=True, exist_ok=True)
     (checkpoint / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
     tokenizer = BertTokenizer(str(checkpoint / "vocab.txt"), do_lower_case=lowercase)
     tokenizer.save_pretrained(checkpoint)
+    if not vocabulary:
+        (checkpoint / "vocab.txt").unlink()
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48
     )
@@ -63,7 +65,7 @@ def save_outputs(folder: Path, tokenizer: BertTokenizer, model: BertModel, encod
 
 
 REFERENCES = {
-    "bert_transformers": lambda folder: bert(folder, encoder="bert"),
+    "bert_transformers": lambda folder: bert(folder, encoder="bert", vocabulary=False),
     "bert_transformers_cased": lambda folder: bert(folder, encoder="bert", lowercase=False),
     "bert_minilm": minilm,
     "bge_transformers": lambda folder: bert(folder, encoder="bge"),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mim_tf.encoders import add_lora, recompute_activations, train_last_blocks
 from mim_tf.encoders.adaptation import Encoder, blocks
+from mim_tf.training.loop import checkpoint_of
 from tests.encoders.conftest import make_toy
 
 
@@ -126,3 +127,23 @@ def test_more_blocks_than_there_are_is_an_error() -> None:
     encoder, _, _ = make_toy("vision-vit")
     with pytest.raises(ValueError, match=r"`count` must be 0 to 2, the blocks of vit\. Received: 3"):
         train_last_blocks(encoder, 3)
+
+
+def test_a_checkpoint_holds_every_variable_frozen_ones_and_adapters_included(family: str, tmp_path: Path) -> None:
+    def adapted(seed: int) -> tuple[Encoder, keras.optimizers.Optimizer]:
+        keras.utils.set_random_seed(seed)
+        encoder = make_toy(family).encoder
+        if family != "vision-resnet":
+            add_lora(encoder, 2)
+        optimizer = keras.optimizers.AdamW()
+        optimizer.build(encoder.trainable_variables)
+        return encoder, optimizer
+
+    encoder, optimizer = adapted(1)
+    checkpoint_of(encoder, optimizer).write(str(tmp_path / "checkpoint"))
+    other, its_optimizer = adapted(2)
+    different = sum((np.array(a) != np.array(b)).any() for a, b in zip(encoder.weights, other.weights, strict=True))
+    assert different > 3
+    checkpoint_of(other, its_optimizer).read(str(tmp_path / "checkpoint")).assert_consumed()
+    for one, restored in zip(encoder.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(restored, one, err_msg=one.path)

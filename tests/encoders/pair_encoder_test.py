@@ -58,3 +58,8 @@ def test_a_folder_without_a_tokeniser_is_told(folder: Path, tmp_path: Path) -> N
         (tmp_path / name).symlink_to(folder / name)
     with pytest.raises(FileNotFoundError, match=r"needs sentencepiece\.bpe\.model or beit3\.spm"):
         pair_encoder(tmp_path, dim=3, length=5)
+
+
+def test_a_length_beyond_the_positions_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"`length` must be at most 5, .*Received: 6"):
+        pair_encoder(folder, dim=3, length=6)

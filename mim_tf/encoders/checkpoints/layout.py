@@ -104,21 +104,25 @@ class Layout:
         sources = {variable.path: _source_of(variable.path, table) for variable in model.weights}
         prefix = self._prefix(sources, files)
         problems = self._missing_and_unexpected(sources, files, prefix)
-        values: dict[str, np.ndarray] = {}
         names, misshapen = set(files), []
+
+        def unread(name: str) -> np.ndarray:  # of the right shape, in no memory
+            return np.broadcast_to(np.float32(0), files.shape(name))
+
         for variable in model.weights:
             source = sources[variable.path]
             if not names.issuperset(prefix + name for name in source.tensors):
                 continue  # among the missing
             try:
-                values[variable.path] = self._value(source, variable, files, prefix, grids.get(variable.path))
+                self._value(source, variable, unread, prefix, grids.get(variable.path))
             except _WrongShapeError as error:
                 misshapen.append(str(error))
         problems += _shortened(misshapen)
         if problems:
             raise ValueError("\n  ".join([f"{files.folder} does not fit {model.name}:", *problems]))
         for variable in model.weights:
-            variable.assign(values[variable.path])
+            source = sources[variable.path]
+            variable.assign(self._value(source, variable, files.read, prefix, grids.get(variable.path)))
 
     def _prefix(self, sources: Mapping[str, Source], files: TensorFiles) -> str:
         names = set(files)
@@ -135,8 +139,15 @@ class Layout:
             *_shortened([f"unexpected: {name}" for name in unexpected]),
         ]
 
-    def _value(self, source: Source, variable: Any, files: TensorFiles, prefix: str, leading: int | None) -> np.ndarray:
-        tensors = [files.read(prefix + name) for name in source.tensors]
+    def _value(
+        self,
+        source: Source,
+        variable: Any,
+        read: Callable[[str], np.ndarray],
+        prefix: str,
+        leading: int | None,
+    ) -> np.ndarray:
+        tensors = [read(prefix + name) for name in source.tensors]
         names = " + ".join(prefix + name for name in source.tensors)
         output_axis = 0 if self.transposed else -1
         try:

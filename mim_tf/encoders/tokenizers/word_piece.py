@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras_nlp
 import tensorflow as tf
 
-_VOCABULARY, _OPTIONS = "vocab.txt", "tokenizer_config.json"
+_VOCABULARY, _OPTIONS, _WHOLE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 # What BERT makes one space, and what it removes, as RE2 says it. keras-nlp only knows ASCII's spaces and splits words
 # where there is a soft hyphen or a zero-width space.
 _SPACE, _NO_TEXT = r"[\pZ\t\n\r]", r"[\p{Cc}\p{Cf}\p{Co}\x{FFFD}]"
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# What `tokenizer.json` has to say for titles to become pieces as BERT's do.
+_FIXED: dict[str, dict[str, Any]] = {
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"},
+    "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+}
 
 
 class WordPiece:
@@ -20,28 +28,25 @@ class WordPiece:
 
     Args:
         files: `vocab.txt`, one piece per line, and `tokenizer_config.json`, whose `do_lower_case` (default true) and
-            `strip_accents` (default as the former) count, as in transformers.
+            `strip_accents` (default as the former) count; or, where there is no `vocab.txt`, `tokenizer.json`, whose
+            vocabulary and normaliser count, and nothing else does.
 
     Raises:
         FileNotFoundError: there is no vocabulary.
+        ValueError: no JSON, another kind of tokeniser, or a vocabulary with gaps, doubles or special tokens missing.
 
     Reference: Devlin et al., BERT (arXiv 1810.04805).
     """
 
     def __init__(self, files: Mapping[str, bytes]):
-        if _VOCABULARY not in files:
-            raise FileNotFoundError(f"a WordPiece tokeniser needs {_VOCABULARY}.")
-        self.files = {name: files[name] for name in (_VOCABULARY, _OPTIONS) if name in files}
-        options = json.loads(files.get(_OPTIONS, b"{}"))
-        # Not splitlines: a piece may be one of the rarer characters that it takes for line ends.
-        vocabulary = files[_VOCABULARY].decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
-        self.vocabulary_size = len(vocabulary)
-        self._lowercase = options.get("do_lower_case", True)
-        strip_accents = options.get("strip_accents")
-        if strip_accents is None:
-            strip_accents = self._lowercase
+        names = (_VOCABULARY, _OPTIONS) if _VOCABULARY in files else (_WHOLE,)
+        self.files = {name: files[name] for name in names if name in files}
+        read = _read(self.files)
+        self.vocabulary_size = len(read.vocabulary)
+        self._lowercase = read.lowercase
+        strip_accents = read.lowercase if read.strip_accents is None else read.strip_accents
         # Case is left to `tokenize`: the library's way folds it, which makes ss of a German sharp s.
-        self._pieces = keras_nlp.models.BertTokenizer(vocabulary, lowercase=False, strip_accents=strip_accents)
+        self._pieces = keras_nlp.models.BertTokenizer(read.vocabulary, lowercase=False, strip_accents=strip_accents)
 
     def tokenize(self, titles: tf.Tensor, length: int) -> tf.Tensor:
         """`[batch]` strings to `[batch, length]` int32."""
@@ -59,6 +64,78 @@ class WordPiece:
     def mask(self, token_ids: tf.Tensor) -> tf.Tensor:
         """`[batch, length]` bool: false where there is padding."""
         return tf.not_equal(token_ids, self._pieces.pad_token_id)
+
+
+class _WordPieces(NamedTuple):
+    """What the files say; accents go with the case where `strip_accents` is none."""
+
+    vocabulary: Sequence[str]
+    lowercase: bool
+    strip_accents: bool | None
+
+
+def _read(files: Mapping[str, bytes]) -> _WordPieces:
+    if _VOCABULARY in files:
+        name, read = _VOCABULARY, _of_lines(files)
+    elif _WHOLE in files:
+        name, read = _WHOLE, _of_whole(_json(files, _WHOLE))
+    else:
+        raise FileNotFoundError(f"a WordPiece tokeniser needs {_VOCABULARY} or {_WHOLE}.")
+    missing = [token for token in _SPECIAL_TOKENS if token not in read.vocabulary]
+    if missing:
+        raise ValueError(f"the vocabulary in {name} must have {', '.join(_SPECIAL_TOKENS)}. Missing: {missing}.")
+    return read
+
+
+def _of_lines(files: Mapping[str, bytes]) -> _WordPieces:
+    # Not splitlines: a piece may be one of the rarer characters that it takes for line ends.
+    vocabulary = files[_VOCABULARY].decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    twice = [piece for piece, count in Counter(vocabulary).items() if count > 1]
+    if twice:
+        raise ValueError(f"{_VOCABULARY} must have every piece once. Received more often: {twice[:5]}.")
+    options = _json(files, _OPTIONS) if _OPTIONS in files else {}
+    return _WordPieces(vocabulary, options.get("do_lower_case", True), options.get("strip_accents"))
+
+
+def _of_whole(content: Mapping[str, Any]) -> _WordPieces:
+    for place, fixed in _FIXED.items():
+        part = content.get(place)
+        for key, value in fixed.items():
+            _must_be(f"{place}.{key}", part.get(key) if isinstance(part, dict) else None, (value,))
+    normalizer = content["normalizer"]
+    lowercase, strip_accents = normalizer.get("lowercase"), normalizer.get("strip_accents")
+    _must_be("normalizer.lowercase", lowercase, (True, False))
+    _must_be("normalizer.strip_accents", strip_accents, (True, False, None))
+    return _WordPieces(_by_id(content["model"].get("vocab")), lowercase, strip_accents)
+
+
+def _must_be(name: str, received: Any, allowed: Sequence[Any]) -> None:
+    if received not in allowed:
+        known = " or ".join(json.dumps(value) for value in allowed)
+        raise ValueError(f"`{name}` in {_WHOLE} must be {known}. Received: {json.dumps(received)[:100]}.")
+
+
+def _by_id(token_ids: Any) -> list[str]:
+    """The pieces of `{piece: token id}`, the lowest id first."""
+    if not isinstance(token_ids, dict):
+        raise ValueError(f"`model.vocab` in {_WHOLE} must be an object. Received: {type(token_ids).__name__}.")
+    pieces = {token: piece for piece, token in token_ids.items() if isinstance(token, int)}
+    if pieces.keys() != set(range(len(token_ids))):
+        raise ValueError(
+            f"`model.vocab` in {_WHOLE} must have every token id from 0 on once, without gaps. "
+            f"Received: {len(token_ids)} pieces, {len(pieces)} different ids up to {max(pieces, default=None)}."
+        )
+    return [pieces[token] for token in range(len(pieces))]
+
+
+def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(files[name])
+    except ValueError as error:
+        raise ValueError(f"{name} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} must hold an object. Received: {type(content).__name__}.")
+    return content
 
 
 def _clean(titles: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """WordPiece against ids by hand and against Hugging Face's tokenizers library."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,8 +103,105 @@ def test_its_files_make_it_again() -> None:
 
 
 def test_a_missing_vocabulary_is_told() -> None:
-    with pytest.raises(FileNotFoundError, match=r"a WordPiece tokeniser needs vocab\.txt"):
-        WordPiece({"tokenizer.json": b"{}"})
+    with pytest.raises(FileNotFoundError, match=r"a WordPiece tokeniser needs vocab\.txt or tokenizer\.json"):
+        WordPiece({"tokenizer_config.json": b"{}"})
+
+
+def whole(
+    model: dict[str, Any] | None = None, normalizer: dict[str, Any] | None = None, **changes: Any
+) -> dict[str, bytes]:
+    """`tokenizer.json` as transformers 5 writes it, alone and the highest id first."""
+    vocabulary = {piece: token for token, piece in reversed(list(enumerate(PIECES)))}
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    pieces = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": vocabulary}
+    content = {
+        "normalizer": bert | {"strip_accents": None, "lowercase": True} | (normalizer or {}),
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": pieces | (model or {}),
+    }
+    return {"tokenizer.json": json.dumps(content | changes).encode()}
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("strip_accents", [True, False, None])
+def test_tokenizer_json_alone_does_what_the_tokenizers_library_makes_of_it(
+    lowercase: bool, strip_accents: bool | None
+) -> None:
+    reference = BertWordPieceTokenizer(
+        {piece: token for token, piece in enumerate(PIECES)}, lowercase=lowercase, strip_accents=strip_accents
+    )
+    reference.enable_truncation(12)
+    reference.enable_padding(length=12)
+    tokenizer = WordPiece({"tokenizer.json": reference.to_str().encode()})
+    by_hand = WordPiece(whole(normalizer={"lowercase": lowercase, "strip_accents": strip_accents}))
+    assert tokenizer.vocabulary_size == by_hand.vocabulary_size == len(PIECES)
+    for title in TITLES:
+        expected = [reference.encode(title).ids]
+        np.testing.assert_array_equal(tokenizer.tokenize(tf.constant([title]), 12), expected, title)
+        np.testing.assert_array_equal(by_hand.tokenize(tf.constant([title]), 12), expected, title)
+
+
+def test_tokenizer_json_alone_makes_it_again() -> None:
+    files = whole(normalizer={"lowercase": False})
+    tokenizer = WordPiece(files | {"tokenizer_config.json": b'{"do_lower_case": true}', "merges.txt": b""})
+    assert tokenizer.files == files
+    token_ids = WordPiece(tokenizer.files).tokenize(tf.constant(["Red red"]), 4)
+    np.testing.assert_array_equal(token_ids, [[2, 6, 5, 3]])
+
+
+def test_vocab_txt_counts_before_tokenizer_json() -> None:
+    tokenizer = WordPiece(whole(normalizer={"lowercase": False}) | {"vocab.txt": "\n".join(PIECES[:6]).encode()})
+    assert list(tokenizer.files) == ["vocab.txt"]
+    assert tokenizer.vocabulary_size == 6
+    np.testing.assert_array_equal(tokenizer.tokenize(tf.constant(["RED"]), 3), [[2, 5, 3]])
+
+
+def without(piece: str) -> dict[str, int]:
+    return {other: token for token, other in enumerate(other for other in PIECES if other != piece)}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer.json": b"{"}, r"^tokenizer\.json is not valid JSON"),
+        ({"tokenizer.json": b"\xff"}, r"^tokenizer\.json is not valid JSON"),
+        ({"tokenizer.json": b"[]"}, r"^tokenizer\.json must hold an object\. Received: list"),
+        ({"tokenizer.json": b"{}"}, r'`model\.type` in tokenizer\.json must be "WordPiece"\. Received: null'),
+        (whole(model={"type": "BPE"}), r'must be "WordPiece"\. Received: "BPE"'),
+        (whole(model={"unk_token": "<unk>"}), r'`model\.unk_token` in tokenizer\.json .* Received: "<unk>"'),
+        (whole(model={"continuing_subword_prefix": ""}), r"`model\.continuing_subword_prefix` in tokenizer\.json"),
+        (whole(normalizer={"type": "Sequence"}), r'tokenizer\.json must be "BertNormalizer"\. Received: "Sequence"'),
+        (
+            {"tokenizer.json": whole()["tokenizer.json"].replace(b'"normalizer"', b'"none"')},
+            r"`normalizer\.type` in tokenizer\.json must be .* Received: null",
+        ),
+        (whole(normalizer={"clean_text": False}), r"`normalizer\.clean_text` in tokenizer\.json must be true"),
+        (whole(normalizer={"handle_chinese_chars": False}), r"`normalizer\.handle_chinese_chars` in tokenizer\.json"),
+        (whole(normalizer={"lowercase": None}), r"`normalizer\.lowercase` in tokenizer\.json must be true or false"),
+        (whole(normalizer={"strip_accents": "no"}), r'tokenizer\.json must be true or false or null\. Received: "no"'),
+        (whole(pre_tokenizer={"type": "Whitespace"}), r'`pre_tokenizer\.type` in tokenizer\.json .* "Whitespace"'),
+        (whole(model={"vocab": PIECES}), r"`model\.vocab` in tokenizer\.json must be an object\. Received: list"),
+        (whole(model={"vocab": {"[PAD]": 0, "red": 2}}), r"`model\.vocab` in tokenizer\.json .* without gaps"),
+        (whole(model={"vocab": {"[PAD]": 0, "red": 0}}), r"2 pieces, 1 different ids up to 0"),
+        (whole(model={"vocab": {"[PAD]": "0"}}), r"1 pieces, 0 different ids up to None"),
+        ({"vocab.txt": b"[PAD]\nred\ndress\nred\n"}, r"^vocab\.txt must have every piece once\. .*\['red'\]"),
+        (vocabulary_files(PIECES) | {"tokenizer_config.json": b"{"}, r"^tokenizer_config\.json is not valid JSON"),
+        (vocabulary_files(PIECES) | {"tokenizer_config.json": b"[]"}, r"^tokenizer_config\.json must hold an object"),
+    ],
+)
+def test_other_files_are_refused(files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WordPiece(files)
+
+
+@pytest.mark.parametrize("token", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+def test_a_vocabulary_without_a_special_token_is_refused(token: str) -> None:
+    for name, files in (
+        (r"vocab\.txt", vocabulary_files(list(without(token)))),
+        (r"tokenizer\.json", whole(model={"vocab": without(token)})),
+    ):
+        with pytest.raises(ValueError, match=rf"the vocabulary in {name} .* Missing: \['\{token[:-1]}\]'\]"):
+            WordPiece(files)
 
 
 def test_a_learnt_vocabulary_keeps_frequent_words_whole() -> None:
