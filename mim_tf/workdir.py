@@ -105,7 +105,7 @@ class StageFolder:
                 again = ", ".join(STAGES[STAGES.index(stage) :])
                 raise StageError(
                     f"{self.path} was made with other settings: {'; '.join(changes)}. Use another --workdir, or delete "
-                    f"what of {self.workdir} is {again} to run these stages again."
+                    f"{self.workdir / stage} and the stages after it ({again}) to run them again."
                 )
         self._check_upstream()
 

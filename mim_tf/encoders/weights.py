@@ -177,8 +177,8 @@ def from_preset(load: Callable[[str], Any], handle: str) -> Any:
     except Exception as error:  # Kaggle's, Hugging Face's and Keras' errors have nothing in common
         raise FileNotFoundError(
             f"there is no folder {handle}, and as a preset it cannot be loaded ({_reason(error)}). Without a network, "
-            "run keras_nlp.models.Backbone.from_preset(handle).save_to_preset(folder) where there is one, for text also "
-            "keras_nlp.models.Tokenizer.from_preset(handle).save_to_preset(folder), copy the folder (config.json, "
+            "run keras_nlp.models.Backbone.from_preset(handle).save_to_preset(folder) where there is one, for text "
+            "also keras_nlp.models.Tokenizer.from_preset(handle).save_to_preset(folder), copy the folder (config.json, "
             "metadata.json, model.weights.h5, assets), and give its path."
         ) from error
 

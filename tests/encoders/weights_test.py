@@ -124,7 +124,10 @@ def test_a_handle_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
     assert vit.preset
     monkeypatch.setitem(TEXT_FAMILIES, "bert", replace(bert, preset=replace(bert.preset, backbone=offline)))
     monkeypatch.setitem(VISION_FAMILIES, "vit", replace(vit, preset=replace(vit.preset, backbone=offline)))
-    message = r"there is no folder {}, and .* cannot be loaded \(ConnectionError: no route to {}\)\. Without a network, run .*save_to_preset"
+    message = (
+        r"there is no folder {}, and .* cannot be loaded \(ConnectionError: no route to {}\)\. "
+        r"Without a network, run .*save_to_preset"
+    )
     with pytest.raises(FileNotFoundError, match=message.format(*["bert_tiny_en_uncased"] * 2)):
         text_encoder("bert", dim=4, length=8, weights="bert_tiny_en_uncased")
     with pytest.raises(FileNotFoundError, match=message.format(*["kaggle://keras/vit/keras/vit_base"] * 2)):
