@@ -64,8 +64,6 @@ class Worker:
         Raises:
             RuntimeError: the process ended.
         """
-        assert self._process.stdin
-        assert self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:

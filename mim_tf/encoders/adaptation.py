@@ -74,8 +74,8 @@ def add_lora(encoder: Encoder, rank: int) -> None:
 def recompute_activations(encoder: Encoder) -> None:
     """Keep only the blocks' inputs for the backward pass, which computes what is inside once more.
 
-    Memory for activations shrinks to about one block's; a training step takes about a third longer. Batch normalisation
-    (ResNet) sees a batch twice, so its statistics follow twice as fast.
+    Memory for activations shrinks to about one block's; a training step computes the blocks forward twice. So batch
+    normalisation (ResNet) sees a batch twice, and its statistics follow twice as fast.
 
     Reference: Chen et al., Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
     """

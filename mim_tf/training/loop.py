@@ -149,8 +149,9 @@ def _adamw(
         0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=learning_rate
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
-    # Vectors: biases, scales of norms and layers, single tokens.
-    optimizer.exclude_from_weight_decay(var_list=[variable for variable in variables if _is_vector(variable)])
+    # Biases, which attention keeps by head, and all other vectors: scales of norms and layers, single tokens.
+    exempt = [variable for variable in variables if variable.name == "bias" or _is_vector(variable)]
+    optimizer.exclude_from_weight_decay(var_list=exempt)
     return optimizer
 
 

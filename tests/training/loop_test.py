@@ -79,3 +79,35 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     model.w.assign([np.nan, 0.0])
     with pytest.raises(StageError, match=r"the loss is nan at step \d+\. Lower the learning rate"):
         fit(model, STEPS_PER_LOOP, tmp_path)
+
+
+class Indifferent(keras.Model):
+    """A projection by heads and a norm, of which the loss does not depend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = keras.layers.EinsumDense("bd,dhk->bhk", (2, 3), bias_axes="hk", bias_initializer="ones")
+        self.projection.build((None, 4))
+        self.norm = keras.layers.LayerNormalization()
+        self.norm.build((None, 4))
+        self.built = True
+
+    def losses_of(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"loss": tf.add_n([0.0 * tf.reduce_sum(variable) for variable in self.trainable_variables])}
+
+
+def test_decay_shrinks_matrices_and_spares_biases_and_norms(tmp_path: Path) -> None:
+    model = Indifferent()
+    before = np.array(model.projection.kernel)
+    train(
+        model,
+        lambda first_step: tf.data.Dataset.counter(first_step).map(lambda step: {"step": step}),
+        steps=STEPS_PER_LOOP,
+        learning_rate=0.1,
+        weight_decay=0.5,
+        checkpoints=tmp_path / "checkpoints",
+        tensorboard=tmp_path / "tensorboard",
+    )
+    assert (np.abs(model.projection.kernel) < 0.9 * np.abs(before)).all()
+    np.testing.assert_array_equal(model.projection.bias, np.ones((2, 3)))
+    np.testing.assert_array_equal(model.norm.gamma, np.ones(4))

@@ -68,13 +68,18 @@ def _from_transformers(config: Mapping[str, Any], pooling: str) -> Arguments:
 
 
 def _sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
-    sources: dict[str, str | Source] = {
+    return layer_sources(arguments["num_layers"]) | {
         "token_embedding": "embeddings.word_embeddings",
         "position_embedding/embeddings": "embeddings.position_embeddings.weight",
         "segment_embedding": "embeddings.token_type_embeddings",
         "embeddings_layer_norm": "embeddings.LayerNorm",
     }
-    for index in range(arguments["num_layers"]):
+
+
+def layer_sources(num_layers: int) -> dict[str, str | Source]:
+    """Where a `Layout` finds the transformer layers, which XLM-RoBERTa names alike."""
+    sources: dict[str, str | Source] = {}
+    for index in range(num_layers):
         ours, theirs = f"transformer_layer_{index}", f"encoder.layer.{index}"
         sources |= {
             f"{ours}/self_attention_layer/query": f"{theirs}.attention.self.query",

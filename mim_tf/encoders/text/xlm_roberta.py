@@ -11,6 +11,7 @@ import numpy as np
 
 from mim_tf.encoders.checkpoints import Layout, Source, computed, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
+from mim_tf.encoders.text.bert import layer_sources
 from mim_tf.encoders.text.pooling import Pooling
 from mim_tf.encoders.tokenizers import SentencePiece
 
@@ -75,26 +76,13 @@ def _positions(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
 
 
 def _sources(arguments: Mapping[str, Any]) -> dict[str, str | Source]:
-    sources: dict[str, str | Source] = {
+    return layer_sources(arguments["num_layers"]) | {
         "embeddings/token_embedding": "embeddings.word_embeddings",
         "embeddings/position_embedding/embeddings": computed(
             _positions, "embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight"
         ),
         "embeddings_layer_norm": "embeddings.LayerNorm",
     }
-    for index in range(arguments["num_layers"]):
-        ours, theirs = f"transformer_layer_{index}", f"encoder.layer.{index}"
-        sources |= {
-            f"{ours}/self_attention_layer/query": f"{theirs}.attention.self.query",
-            f"{ours}/self_attention_layer/key": f"{theirs}.attention.self.key",
-            f"{ours}/self_attention_layer/value": f"{theirs}.attention.self.value",
-            f"{ours}/self_attention_layer/attention_output": f"{theirs}.attention.output.dense",
-            f"{ours}/self_attention_layer_norm": f"{theirs}.attention.output.LayerNorm",
-            f"{ours}/feedforward_intermediate_dense": f"{theirs}.intermediate.dense",
-            f"{ours}/feedforward_output_dense": f"{theirs}.output.dense",
-            f"{ours}/feedforward_layer_norm": f"{theirs}.output.LayerNorm",
-        }
-    return sources
 
 
 _KEPT = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")

@@ -26,7 +26,7 @@ def exact_gelu(inputs: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """`x Φ(x)`, with the distribution function of the normal distribution, `Φ(x) = (erf(x / √2) + 1) / 2`.
 
     Its gradient, `Φ(x) + x φ(x)` with the density φ, is written out: TensorFlow's own keeps one more of the network's
-    widest tensors.
+    widest tensors in float32.
 
     Args:
         inputs: any shape.
