@@ -6,7 +6,7 @@ import ibis
 import ibis.expr.types as ir
 
 
-def hashed(seed: int, *keys: ir.Column) -> ir.StringValue:
+def hashed(seed: int | str, *keys: ir.Column) -> ir.StringValue:
     """Hash keys to 32 hexadecimal digits that sort in an order unlike the keys'.
 
     MD5 over the UTF-8 text `seed:key:key...` is the one hash that DuckDB and Spark spell alike and compute alike, and
@@ -20,3 +20,18 @@ def hashed(seed: int, *keys: ir.Column) -> ir.StringValue:
     for key in keys:
         text = text + ibis.literal(":") + key.cast("string")
     return text.hexdigest("md5")
+
+
+def is_held_out(key: ir.Column, share: float) -> ir.BooleanValue:
+    """Whether a row is among the `share` of rows that is kept out of training.
+
+    The key alone decides, no seed and no other row: as a table grows, none of its rows changes sides, and a larger
+    share holds out the rows of a smaller one and more.
+
+    Args:
+        key: tells the rows apart.
+        share: `0 <= share < 1`.
+    """
+    # Hexadecimal digits compare as text as they do as numbers, so no engine needs to read the number.
+    first_in_training = f"{int(share * 16**8):08x}"
+    return hashed("held_out", key) < first_in_training

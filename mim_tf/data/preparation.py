@@ -12,6 +12,7 @@ import ibis.expr.types as ir
 from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items, clean_pairs
 from mim_tf.data.contract import Checked, Contract, check_contract
 from mim_tf.data.hard_negatives import with_hard_negatives
+from mim_tf.data.hashing import is_held_out
 from mim_tf.data.histories import with_histories
 from mim_tf.data.pairs import logged_pairs, mined_pairs, purchases_of
 from mim_tf.data.record_folder import RecordFolder
@@ -38,6 +39,7 @@ def prepare(
     pairs_per_purchase: int = 3,
     pairs_window_days: int = 30,
     shards: int = 8,
+    held_out: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, float]:
@@ -58,6 +60,8 @@ def prepare(
         pairs_per_purchase: mined pairs per purchase, at most.
         pairs_window_days: how long before its purchase a mined pair's query may lie, in days.
         shards: files per kind of record; at least the number of workers that will train.
+        held_out: share of the items kept out of pre-training, to measure it on; `0 <= held_out < 1`. Which ones, their
+            ids alone decide.
         seed: of the order of rows and of the hard negatives. The same input and seed give the same bytes.
         progress: called with the name of a step, the rows done and the rows in all.
 
@@ -74,6 +78,8 @@ def prepare(
         pairs_window_days=pairs_window_days,
         shards=shards,
     )
+    if not 0 <= held_out < 1:
+        raise DataError(f"`data.held_out` must be at least 0 and less than 1. Received: {held_out}.")
     if pairs_action not in ACTIONS:
         raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
     if impressions is not None and validation_from is None:
@@ -92,7 +98,7 @@ def prepare(
         )
         records = RecordFolder(target, workspace, shards=shards, seed=seed, progress=tell)
         job = _Job(workspace, rejects, records, tell, seed)
-        job.write_items(contract.items)
+        job.write_items(contract.items, held_out)
         purchases = None
         if contract.impressions and validation_from is not None:
             purchases = job.write_impressions(contract.impressions, validation_from, history_length)
@@ -117,11 +123,18 @@ class _Job:
         self._workspace, self._rejects, self._records = workspace, rejects, records
         self._progress, self._seed = progress, seed
 
-    def write_items(self, catalogue: Checked) -> None:
-        """Clean and write the catalogue, and keep it for the other steps."""
+    def write_items(self, catalogue: Checked, share: float) -> None:
+        """Clean, split and write the catalogue, and keep it for the other steps."""
         self._items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
-        self._records.items(self._items, self._images)
+        out = is_held_out(self._items.item_id, share)
+        train, held_out = self._items.filter(~out), self._items.filter(out)
         self.metrics["items"] = self._workspace.count(self._items)
+        self.metrics["items_held_out"] = self._workspace.count(held_out)
+        if self.metrics["items_held_out"] == self.metrics["items"]:
+            raise DataError(
+                f"`data.held_out` must leave items to train on. Received: {share}, of {self.metrics['items']} items."
+            )
+        self._records.items(train, held_out, self._images)
         self._count("items", catalogue)
 
     def write_impressions(self, log: Checked, validation_from: int, history_length: int) -> ir.Table:

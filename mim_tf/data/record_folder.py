@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 
 from mim_tf.data.hashing import hashed
 from mim_tf.data.images import IMAGE
-from mim_tf.data.record_schema import FIELDS, ITEMS, PAIRS, TRAIN, VALIDATION, RecordSchema, Shard
+from mim_tf.data.record_schema import FIELDS, HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, VALIDATION, RecordSchema, Shard
 from mim_tf.data.record_writer import write_shards
 from mim_tf.data.sources import ROW
 from mim_tf.data.workspace import Workspace
@@ -34,11 +34,12 @@ class RecordFolder:
         self._folder, self._workspace, self._progress = folder, workspace, progress
         self._shards, self._seed = shards, seed
 
-    def items(self, items: ir.Table, images: ir.Table) -> None:
-        """Write the catalogue: `ROW, item_id, title, category`, and the images by `ROW`."""
-        rows = items.inner_join(images, ROW)
-        rows = rows.order_by(hashed(self._seed, rows.item_id)).select(*FIELDS["items"])
-        self._write(ITEMS, rows, self._workspace.count(items), _ROWS_WITH_IMAGES)
+    def items(self, train: ir.Table, held_out: ir.Table, images: ir.Table) -> None:
+        """Write both splits of the catalogue: `ROW, item_id, title, category`, and the images by `ROW`."""
+        for name, items in ((TRAIN_ITEMS, train), (HELD_OUT_ITEMS, held_out)):
+            rows = items.inner_join(images, ROW)
+            rows = rows.order_by(hashed(self._seed, rows.item_id)).select(*FIELDS["items"])
+            self._write(name, rows, self._workspace.count(items), _ROWS_WITH_IMAGES)
 
     def pairs(self, pairs: ir.Table, items: ir.Table, images: ir.Table, queries: ir.Table) -> None:
         """Write the pairs: `key, query, query_item_id, item_id, negative_item_id`; `query` is its image's `ROW`."""

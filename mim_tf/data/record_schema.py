@@ -13,7 +13,7 @@ import tensorflow as tf
 from mim_tf.errors import DataError
 
 SCHEMA_FILE = "schema.json"
-ITEMS, PAIRS = "items/items", "pairs/train"
+TRAIN_ITEMS, HELD_OUT_ITEMS, PAIRS = "items/train", "items/held_out", "pairs/train"
 TRAIN, VALIDATION = "impressions/train", "impressions/validation"
 HISTORY_PREFIX = "history_"
 """Fields that hold one value per behaviour; all others hold one value."""
@@ -61,7 +61,7 @@ class RecordSchema:
         user_id: "int64" or "string"; None without impressions.
         history_length: behaviours per impression, at most; None without impressions.
         counts: records per `<kind>/<split>`.
-        shards: the files per `<kind>/<split>`.
+        shards: the files per `<kind>/<split>`; none where there are no records.
     """
 
     item_id: str

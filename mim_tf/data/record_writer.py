@@ -32,14 +32,14 @@ def write_shards(
         folder: the folder of all records.
         name: `<kind>/<split>`.
         batches: the rows, one column per field; `history` stands for the fields of behaviours.
-        total: rows in all; there are never more shards than rows.
+        total: rows in all; there are never more shards than rows, so none without rows.
         shards: files to write.
         progress: told about the rows written.
 
     Returns:
         The shards.
     """
-    count = max(1, min(shards, total))
+    count = min(shards, total)
     files = [f"{name}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     done = 0

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from mim_tf.data.record_schema import HISTORY_PREFIX, ITEMS, PAIRS, TRAIN, VALIDATION, RecordSchema, Shard
+from mim_tf.data.record_files import Folder, RecordFiles
+from mim_tf.data.record_parser import RecordParser
+from mim_tf.data.record_schema import HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, VALIDATION
 from mim_tf.errors import DataError
 
-Folder = str | os.PathLike[str]
-SPLITS = {"train": TRAIN, "validation": VALIDATION}
-_MADE_FROM = {
-    ITEMS: "data.items",
-    PAIRS: "data.pairs` or `data.impressions",
-    TRAIN: "data.impressions",
-    VALIDATION: "data.impressions",
-}
+ITEM_SPLITS = {"train": TRAIN_ITEMS, "held_out": HELD_OUT_ITEMS}
+IMPRESSION_SPLITS = {"train": TRAIN, "validation": VALIDATION}
 _FILES_AT_ONCE = 4
 _PARSED_AT_ONCE = 64
-_READ_AT_ONCE, _READ_BUFFER_BYTES = 256, 8 * 2**20
 
 
 def read_items(
     folder: Folder,
+    split: str | None = None,
     *,
     batch_size: int | None = None,
     shuffle: int = 0,
@@ -37,6 +32,7 @@ def read_items(
 
     Args:
         folder: what `prepare` wrote.
+        split: "train" or "held_out"; None reads both, beginning with files of the former.
         batch_size: records per batch, over all replicas; None gives single records.
         shuffle: records to shuffle among; 0 keeps the order of the files.
         seed: of the shuffling, which differs from epoch to epoch.
@@ -50,7 +46,8 @@ def read_items(
     Raises:
         DataError: the folder holds no such records, or a file of them is missing, truncated or corrupt.
     """
-    return _read(folder, ITEMS, batch_size, shuffle, seed, repeat, context, verify)
+    names = list(ITEM_SPLITS.values()) if split is None else [_split(ITEM_SPLITS, split)]
+    return _read(folder, names, batch_size, shuffle, seed, repeat, context, verify)
 
 
 def read_pairs(
@@ -67,7 +64,7 @@ def read_pairs(
 
     The negative's fields begin with `negative_`; images are encoded bytes. Arguments, and errors, as in `read_items`.
     """
-    return _read(folder, PAIRS, batch_size, shuffle, seed, repeat, context, verify)
+    return _read(folder, [PAIRS], batch_size, shuffle, seed, repeat, context, verify)
 
 
 def read_impressions(
@@ -98,16 +95,21 @@ def read_impressions(
         context: as in `read_items`.
         verify: as in `read_items`.
     """
-    if split not in SPLITS:
-        raise DataError(f"`split` must be one of {sorted(SPLITS)}. Received: {split!r}.")
+    names = [_split(IMPRESSION_SPLITS, split)]
     if history_length is not None and history_length < 1:
         raise DataError(f"`history_length` must be at least 1. Received: {history_length}.")
-    return _read(folder, SPLITS[split], batch_size, shuffle, seed, repeat, context, verify, history_length)
+    return _read(folder, names, batch_size, shuffle, seed, repeat, context, verify, history_length)
+
+
+def _split(splits: Mapping[str, str], split: str) -> str:
+    if split not in splits:
+        raise DataError(f"`split` must be one of {sorted(splits)}. Received: {split!r}.")
+    return splits[split]
 
 
 def _read(
     folder: Folder,
-    name: str,
+    names: Sequence[str],
     batch_size: int | None,
     shuffle: int,
     seed: int,
@@ -116,12 +118,10 @@ def _read(
     verify: bool,
     history_length: int | None = None,
 ) -> tf.data.Dataset:
-    schema = RecordSchema.load(os.fspath(folder))
-    shards = _share(schema, os.fspath(folder), name, context)
-    paths = [_checked(os.fspath(folder), shard, verify) for shard in shards]
-    files = tf.data.Dataset.from_tensor_slices(paths)
+    opened = RecordFiles.open(folder, names, context=context, verify=verify)
+    files = tf.data.Dataset.from_tensor_slices(opened.paths)
     if shuffle:
-        files = files.shuffle(len(paths), seed=seed)
+        files = files.shuffle(len(opened.paths), seed=seed)
     records = files.interleave(
         tf.data.TFRecordDataset, cycle_length=_FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
@@ -131,69 +131,6 @@ def _read(
         records = records.repeat()
     if context and batch_size:
         batch_size = context.get_per_replica_batch_size(batch_size)
-    parse = _Parser(schema, name.split("/")[0], history_length)
+    parse = RecordParser(opened.schema, names[0], history_length)
     parsed = records.batch(batch_size or _PARSED_AT_ONCE).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return (parsed if batch_size else parsed.unbatch()).prefetch(tf.data.AUTOTUNE)
-
-
-def _share(schema: RecordSchema, folder: str, name: str, context: tf.distribute.InputContext | None) -> list[Shard]:
-    """The shards of one worker: every n-th of those there are."""
-    shards = schema.shards.get(name, [])
-    if not shards:
-        raise DataError(
-            f"`folder` must hold {name} records: set `{_MADE_FROM[name]}` and prepare again. "
-            f"Received: {folder}, with {sorted(schema.shards)}."
-        )
-    if context is None:
-        return shards
-    if len(shards) < context.num_input_pipelines:
-        raise DataError(
-            f"`data.shards` must be at least the number of workers, {context.num_input_pipelines}. "
-            f"Received: {len(shards)} shards of {name} in {folder}."
-        )
-    return shards[context.input_pipeline_id :: context.num_input_pipelines]
-
-
-def _checked(folder: str, shard: Shard, verify: bool) -> str:
-    """Check one file: always its size, and when asked to also the checksum of each record."""
-    path = posixpath.join(folder, shard.file)
-    try:
-        size = tf.io.gfile.stat(path).length
-        if size != shard.bytes:
-            raise DataError(f"`{path}` must have {shard.bytes} bytes, as written. Received: {size} bytes.")
-        if verify:
-            # TensorFlow's own error, later and inside of training, would not say which file is damaged.
-            _read_through(path)
-    except tf.errors.NotFoundError as error:
-        raise DataError(f"`{path}` must exist, as `schema.json` lists it. Received: no such file.") from error
-    except tf.errors.DataLossError as error:
-        raise DataError(f"`{path}` must be an intact TFRecord file. Received: {error.message}") from error
-    return path
-
-
-def _read_through(path: str) -> None:
-    # Batches keep the Python loop short; `reduce` would trace a function for every file.
-    for _ in tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES).batch(_READ_AT_ONCE):
-        pass
-
-
-class _Parser:
-    """Parses a batch of serialized examples at once."""
-
-    def __init__(self, schema: RecordSchema, kind: str, history_length: int | None) -> None:
-        self._length = history_length or schema.history_length or 0
-        self._features = {
-            name: tf.io.RaggedFeature(dtype) if name.startswith(HISTORY_PREFIX) else tf.io.FixedLenFeature([], dtype)
-            for name, dtype in schema.fields(kind).items()
-        }
-
-    def __call__(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_example(examples, self._features)
-        return {name: self._dense(name, value) for name, value in parsed.items()}
-
-    def _dense(self, name: str, value: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-        if not name.startswith(HISTORY_PREFIX):
-            return value
-        padding = "" if value.dtype == tf.string else -1 if name.endswith("_id") else 0
-        latest = value[:, -self._length :]
-        return latest.to_tensor(padding, shape=[None, self._length])

@@ -10,6 +10,7 @@ import pytest
 
 from mim_tf.data.preparation import prepare
 from mim_tf.errors import DataError
+from tests.data.conftest import picture
 
 
 def rejects(settings: dict[str, Any]) -> list[tuple[str, int, str | None, str]]:
@@ -33,6 +34,7 @@ BAD_ITEMS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"item_id": -(2**63) + 1}, str(-(2**63) + 1), "reserved item_id"),
     ({"item_id": pd.NA}, None, "missing item_id"),
     ({"image": b"no image"}, "500", "undecodable image"),
+    ({"image": picture(0)[:-20]}, "500", "undecodable image"),
     ({"image": None}, "500", "undecodable image"),
     ({"item_id": 103}, "103", "duplicate item_id"),
 ]
@@ -50,7 +52,7 @@ def test_bad_items_are_rejected(shop: Any) -> None:
     metrics = prepare(**settings)
     expected = [("items.parquet", 12 + row, key, reason) for row, (_, key, reason) in enumerate(BAD_ITEMS)]
     assert rejects(settings) == expected
-    assert (metrics["items"], metrics["items_rejected"]) == (12, 12)
+    assert (metrics["items"], metrics["items_rejected"]) == (12, 13)
     reported = {name: value for name, value in metrics.items() if name.startswith("rejected_")}
     assert reported == counts([reason for _, _, reason in BAD_ITEMS])
 

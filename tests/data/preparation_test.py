@@ -1,5 +1,6 @@
 """Preparation as a whole: splits, histories and pairs against pandas, the same bytes twice, and its refusals."""
 
+import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,61 @@ def test_items_are_self_contained(shop: Any) -> None:
     assert metrics["items"] == 12
 
 
+def ids_of(folder: Path, split: str | None) -> list[int]:
+    return [int(row["item_id"]) for row in read_items(folder, split).as_numpy_iterator()]
+
+
+def held_out_by_md5(ids: list[int], share: float) -> set[int]:
+    digests = {item: hashlib.md5(f"held_out:{item}".encode(), usedforsecurity=False).hexdigest() for item in ids}
+    return {item for item, digest in digests.items() if int(digest[:8], 16) / 2**32 < share}
+
+
+def test_every_item_is_in_one_split_by_the_md5_of_its_id(shop: Any) -> None:
+    settings = shop.settings(held_out=0.3)
+    metrics = prepare(**settings)
+    train, held_out = ids_of(settings["folder"], "train"), ids_of(settings["folder"], "held_out")
+    assert sorted(train + held_out) == shop.items.item_id.to_list()
+    assert set(held_out) == held_out_by_md5(shop.items.item_id.to_list(), 0.3)
+    assert sorted(ids_of(settings["folder"], None)) == sorted(train + held_out)
+    assert (metrics["items"], metrics["items_held_out"]) == (12, len(held_out))
+    counts = RecordSchema.load(str(settings["folder"])).counts
+    assert (counts["items/train"], counts["items/held_out"]) == (len(train), len(held_out))
+    assert min(counts.values()) > 0
+
+
+def test_no_item_changes_sides_as_the_catalogue_grows(shop: Any) -> None:
+    small = shop.settings(held_out=0.3)
+    prepare(**small)
+    more = shop.items.assign(item_id=shop.items.item_id + 100)
+    shop.items = pd.concat([more[:6], shop.items, more[6:]], ignore_index=True)
+    grown = shop.settings(held_out=0.3, seed=5, folder=shop.folder / "grown")
+    prepare(**grown)
+    for split in ("train", "held_out"):
+        before, after = set(ids_of(small["folder"], split)), set(ids_of(grown["folder"], split))
+        assert before < after
+        assert all(item >= 200 for item in after - before)
+
+
+def test_without_held_out_items_all_train(shop: Any) -> None:
+    settings = shop.settings(held_out=0.0)
+    metrics = prepare(**settings)
+    assert sorted(ids_of(settings["folder"], "train")) == shop.items.item_id.to_list()
+    assert metrics["items_held_out"] == RecordSchema.load(str(settings["folder"])).counts["items/held_out"] == 0
+    assert not list(settings["folder"].glob("items/held_out*"))
+    with pytest.raises(DataError, match=r"must hold items/held_out records: set `data\.held_out` and prepare again"):
+        read_items(settings["folder"], "held_out")
+
+
+def test_a_split_must_leave_items_to_train_on(shop: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"`data\.held_out` must leave items to train on\. Received: 0\.9999, of 12 items"
+    ):
+        prepare(**shop.settings(held_out=0.9999))
+    for share in (-0.1, 1.0):
+        with pytest.raises(DataError, match=r"`data\.held_out` must be at least 0 and less than 1\. Received: "):
+            prepare(**shop.settings(held_out=share))
+
+
 def test_mined_pairs_carry_images_and_titles_and_train_only(shop: Any) -> None:
     settings = shop.settings(pairs_per_purchase=2, pairs_window_days=15)
     metrics = prepare(**settings)
@@ -149,7 +205,7 @@ def test_without_impressions_items_and_pairs_are_made(shop: Any) -> None:
     metrics = prepare(**settings)
     assert (metrics["items"], metrics["pairs"]) == (12, 6)
     schema = RecordSchema.load(str(settings["folder"]))
-    assert sorted(schema.shards) == ["items/items", "pairs/train"]
+    assert sorted(schema.shards) == ["items/held_out", "items/train", "pairs/train"]
     assert schema.user_id is None
     assert len(list(read_pairs(settings["folder"]))) == 6
     with pytest.raises(DataError, match="must hold impressions/train records"):
@@ -159,7 +215,7 @@ def test_without_impressions_items_and_pairs_are_made(shop: Any) -> None:
 def test_without_any_log_items_are_made(shop: Any) -> None:
     settings = shop.settings(impressions=None, validation_from=None)
     prepare(**settings)
-    assert sorted(RecordSchema.load(str(settings["folder"])).shards) == ["items/items"]
+    assert sorted(RecordSchema.load(str(settings["folder"])).shards) == ["items/held_out", "items/train"]
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
@@ -203,7 +259,7 @@ def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
             for split in ("train", "validation")
             for shard in (0, 1)
         ),
-        *(f"items/items-0000{shard}-of-00002.tfrecord" for shard in (0, 1)),
+        *(f"items/{split}-0000{shard}-of-00002.tfrecord" for split in ("held_out", "train") for shard in (0, 1)),
         *(f"pairs/train-0000{shard}-of-00002.tfrecord" for shard in (0, 1)),
         "schema.json",
     ], "scratch files are left, or records are missing"
@@ -224,7 +280,7 @@ def test_progress_is_told(shop: Any) -> None:
     prepare(**shop.settings(progress=lambda step, done, total: steps.update({step: (done, total)})))
     assert sorted(steps) == [
         *("check images", "write impressions/train", "write impressions/validation"),
-        *("write items/items", "write pairs/train"),
+        *("write items/held_out", "write items/train", "write pairs/train"),
     ]
     assert all(done == total > 0 for done, total in steps.values())
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from mim_tf.data.record_schema import ITEMS, PAIRS, TRAIN, RecordSchema
+from mim_tf.data.record_schema import HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, RecordSchema
 from mim_tf.data.record_writer import encode, write_shards
 from mim_tf.data.records import read_impressions, read_items, read_pairs
 from mim_tf.errors import DataError
@@ -112,9 +112,10 @@ def test_string_ids_are_padded_with_empty_text(tmp_path: Path) -> None:
 
 def test_items_and_pairs_come_back(tmp_path: Path) -> None:
     item = {"item_id": [3], "title": ["é"], "category": ["c"], "image": pa.array([b"\x00\xff"])}
-    write(tmp_path, ITEMS, pa.record_batch(item))
+    write(tmp_path, TRAIN_ITEMS, pa.record_batch(item))
     (row,) = read_items(tmp_path).as_numpy_iterator()
     assert row == {"item_id": 3, "title": "é".encode(), "category": b"c", "image": b"\x00\xff"}
+    assert [row["item_id"] for row in read_items(tmp_path, "train").as_numpy_iterator()] == [3]
     names = ("query_image", "image", "title", "negative_image", "negative_title")
     pair = {name: [name] for name in names} | {"query_item_id": [-1], "item_id": [1], "negative_item_id": [2]}
     write(tmp_path, PAIRS, pa.record_batch(pair))
@@ -204,10 +205,25 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
         read_pairs(folder)
     with pytest.raises(DataError, match=r"`split` must be one of \['train', 'validation'\]\. Received: 'test'"):
         read_impressions(folder, "test")
+    with pytest.raises(DataError, match=r"`split` must be one of \['held_out', 'train'\]\. Received: 'validation'"):
+        read_items(folder, "validation")
     with pytest.raises(DataError, match=r"`history_length` must be at least 1\. Received: 0"):
         read_impressions(folder, "train", history_length=0)
     with pytest.raises(DataError, match="`folder` must hold training records made by `prepare`"):
         read_items(tmp_path / "nowhere")
+
+
+def test_an_empty_split_is_said(tmp_path: Path) -> None:
+    write(tmp_path, TRAIN_ITEMS, pa.record_batch({"item_id": [3], "title": ["t"], "category": ["c"], "image": [b"i"]}))
+    assert write_shards(tmp_path, HELD_OUT_ITEMS, [], total=0, shards=2, progress=silent) == []
+    schema = RecordSchema.load(tmp_path)
+    schema.shards[HELD_OUT_ITEMS], schema.counts[HELD_OUT_ITEMS] = [], 0
+    schema.save(str(tmp_path))
+    assert [row["item_id"] for row in read_items(tmp_path).as_numpy_iterator()] == [3]
+    with pytest.raises(
+        DataError, match=r"must hold items/held_out records: set `data\.held_out` .* Received: .*\['items/train'\]"
+    ):
+        read_items(tmp_path, "held_out")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"shards": {"a": [{"file": 1}]}}'])
