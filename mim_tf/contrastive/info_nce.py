@@ -10,7 +10,7 @@ def info_nce(
     candidates: tf.Tensor,
     positives: tf.Tensor,
     *,
-    temperature: float,
+    temperature: float | tf.Tensor,
     excluded: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Contrast each query's positive candidate with all other candidates.
@@ -35,7 +35,7 @@ def info_nce(
 
     Reference: MIM, equation (5); van den Oord et al. (arXiv 1807.03748).
     """
-    if temperature <= 0:
+    if not tf.is_tensor(temperature) and temperature <= 0:
         raise ValueError(f"`temperature` must be positive. Received: {temperature}.")
     queries = tf.math.l2_normalize(tf.cast(queries, tf.float32), axis=-1)
     candidates = tf.math.l2_normalize(tf.cast(candidates, tf.float32), axis=-1)
