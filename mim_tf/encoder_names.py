@@ -90,6 +90,7 @@ TextName = Literal[
     "bge_large_zh",
     "gpt2",
     "gpt2_toy",
+    "gpt2_mini",
     "gpt2_base",
     "gpt2_medium",
     "gpt2_large",

@@ -1,6 +1,6 @@
 """F_V and F_L: encoders by name, from image bytes and titles to embeddings. Keras 3 only, as keras-nlp is."""
 
-from mim_tf.encoders.adaptation import add_lora, recompute_activations, train_last_blocks
+from mim_tf.encoders.adaptation import Encoder, add_lora, blocks, layer_rates, recompute_activations, train_last_blocks
 from mim_tf.encoders.pair_encoder import PairEncoder, pair_encoder
 from mim_tf.encoders.text import TEXT_ENCODERS, TEXT_FAMILIES
 from mim_tf.encoders.text_encoder import TextEncoder, text_encoder
@@ -13,10 +13,13 @@ __all__ = [
     "TEXT_FAMILIES",
     "VISION_ENCODERS",
     "VISION_FAMILIES",
+    "Encoder",
     "PairEncoder",
     "TextEncoder",
     "VisionEncoder",
     "add_lora",
+    "blocks",
+    "layer_rates",
     "learn_vocabulary",
     "pair_encoder",
     "recompute_activations",

@@ -71,6 +71,27 @@ def add_lora(encoder: Encoder, rank: int) -> None:
         layer.lora_kernel_a.trainable = layer.lora_kernel_b.trainable = True
 
 
+def layer_rates(encoder: Encoder, decay: float) -> dict[str, float]:
+    """Learning rates relative to the top, by the variables' paths: what is deeper changes less.
+
+    `decay^(L + 1 - l)` in block `l` of `1..L`, `decay^(L + 1)` in what comes before the blocks; 1 in what comes after
+    them, the projection's included.
+
+    Args:
+        encoder: any encoder.
+        decay: a block's rate relative to the next one's, 0 to 1.
+
+    Reference: Bao et al., BEiT (arXiv 2106.08254), section 3.2; Clark et al., ELECTRA (arXiv 2003.10555).
+    """
+    all_blocks = blocks(encoder)
+    weights = encoder.backbone.weights
+    rates = {variable.path: decay ** (len(all_blocks) + 1) for variable in weights}
+    rates |= {variable.path: 1.0 for variable in weights[_end_of(encoder.backbone, all_blocks[-1]) :]}
+    for depth, block in enumerate(all_blocks):
+        rates |= {variable.path: decay ** (len(all_blocks) - depth) for variable in block.weights}
+    return rates
+
+
 def recompute_activations(encoder: Encoder) -> None:
     """Keep only the blocks' inputs for the backward pass, which computes what is inside once more.
 
@@ -102,7 +123,11 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _following(backbone: keras.Model, last_block: keras.Layer) -> list[Any]:
-    """The variables that learn and come after the last block, such as the final norm's; weights are in graph order."""
-    inside = {variable.path for variable in last_block.weights}
-    last = max(index for index, variable in enumerate(backbone.weights) if variable.path in inside)
-    return [variable for variable in backbone.weights[last + 1 :] if variable.trainable]
+    """The variables that learn and come after the last block, such as the final norm's."""
+    return [variable for variable in backbone.weights[_end_of(backbone, last_block) :] if variable.trainable]
+
+
+def _end_of(backbone: keras.Model, block: keras.Layer) -> int:
+    """Index of the first weight after a block's; weights are in graph order."""
+    inside = {variable.path for variable in block.weights}
+    return 1 + max(index for index, variable in enumerate(backbone.weights) if variable.path in inside)

@@ -135,6 +135,11 @@ def blocks(model: keras.Model) -> Sequence[keras.Layer]:
     return [layer for layer in model.layers if isinstance(layer, MultiwayBlock)]
 
 
+def token_embedding(model: keras.Model) -> keras.Variable:
+    """The matrix that a text's token ids are looked up in."""
+    return model.get_layer(_WORDS).embedding.embeddings
+
+
 def layout(*modalities: str) -> Layout:
     """The authors' checkpoints, of which what belongs to another modality is not used."""
     unused = [rf"({'|'.join(_HEADS)})\..*", r"logit_scale", r"(beit3\.)?vision_embed\.mask_token"]

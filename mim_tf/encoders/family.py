@@ -10,7 +10,7 @@ import keras
 
 from mim_tf.encoders.checkpoints import Layout
 from mim_tf.encoders.pixels import SQUEEZED, Pixels
-from mim_tf.encoders.tokenizers import Tokenizer
+from mim_tf.encoders.tokenizers import Tokenizer, vocabulary_files
 
 Arguments = dict[str, Any]
 
@@ -30,6 +30,7 @@ class VisionFamily:
         grids: of these arguments, paths of the patches' position embeddings with how many leading ones belong to none.
         whole_patches: whether an image must be made of whole patches; otherwise what is left at its edge is not seen.
         preset: how keras-nlp's presets of it are read, if it has any.
+        convolutional: whether it is made of convolutions, in place of attention between patches.
     """
 
     build: Callable[..., keras.Model]
@@ -40,6 +41,7 @@ class VisionFamily:
     grids: Callable[[Arguments], Mapping[str, int]] = lambda arguments: {}
     whole_patches: bool = True
     preset: VisionPreset | None = None
+    convolutional: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class TextFamily:
         blocks: as in `VisionFamily`.
         layouts: as in `VisionFamily`.
         tokenizer: the tokeniser that a checkpoint's files, name to content, describe.
+        token_embedding: a built model's matrix that token ids are looked up in, `[vocabulary_size, hidden]`.
+        causal: whether a token sees only itself and those before it.
+        first_files: the tokeniser's files where there is no checkpoint, from pieces that were learnt from titles.
         preset: as in `VisionFamily`.
     """
 
@@ -63,6 +68,9 @@ class TextFamily:
     blocks: Callable[[keras.Model], Sequence[keras.Layer]]
     layouts: tuple[Layout, ...]
     tokenizer: Callable[[Mapping[str, bytes]], Tokenizer]
+    token_embedding: Callable[[keras.Model], keras.Variable]
+    causal: bool = False
+    first_files: Callable[[Sequence[str]], Mapping[str, bytes]] = vocabulary_files
     preset: TextPreset | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mim_tf.encoders.beit3 import TEXT, blocks, build_text, layout, size
+from mim_tf.encoders.beit3 import TEXT, blocks, build_text, layout, size, token_embedding
 from mim_tf.encoders.family import TextFamily
 from mim_tf.encoders.tokenizers import SentencePiece
 
@@ -16,4 +16,5 @@ BEIT3_TEXT = TextFamily(
     blocks=blocks,
     layouts=(layout(TEXT),),
     tokenizer=SentencePiece,
+    token_embedding=token_embedding,
 )

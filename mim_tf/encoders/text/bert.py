@@ -141,6 +141,7 @@ BERT = TextFamily(
     blocks=lambda model: _layers(model.get_layer("bert")),
     layouts=(_layout("mean"),),
     tokenizer=WordPiece,
+    token_embedding=lambda model: model.get_layer("bert").get_layer("token_embedding").embeddings,
     preset=_preset("mean"),
 )
 BGE = replace(

@@ -30,6 +30,11 @@ def blocks(model: keras.Model) -> Sequence[keras.Layer]:
     return model.get_layer(model.name).transformer_layers
 
 
+def token_embedding(model: keras.Model) -> keras.Variable:
+    """The matrix that token ids are looked up in, of what `pooled` made."""
+    return model.get_layer(model.name).token_embedding.embeddings
+
+
 def rotary(config: Mapping[str, Any], kinds: Collection[str]) -> dict[str, Any]:
     """Rotary position embeddings as transformers describes them, in `rope_parameters` or before version 5 elsewhere.
 

@@ -11,9 +11,10 @@ import keras_nlp
 
 from mim_tf.encoders.checkpoints import Layout, Source, part, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
-from mim_tf.encoders.text.causal import blocks, pooled
-from mim_tf.encoders.tokenizers import GPT2_WORDS, BytePair, WordRules, byte_pair_files
+from mim_tf.encoders.text.causal import blocks, pooled, token_embedding
+from mim_tf.encoders.tokenizers import GPT2_WORDS, BytePair, WordRules, byte_files, byte_pair_files
 
+_END = "<|endoftext|>"
 _BUILT_IN = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one function
     "add_cross_attention": (False,),
@@ -95,6 +96,7 @@ GPT2 = TextFamily(
     build=build,
     sizes={
         "gpt2_toy": _size(1, 2, 32),
+        "gpt2_mini": _size(4, 4, 256),
         "gpt2_base": _size(12, 12, 768),
         "gpt2_medium": _size(24, 16, 1024),
         "gpt2_large": _size(36, 20, 1280),
@@ -112,6 +114,9 @@ GPT2 = TextFamily(
             transposed=False,
         ),
     ),
-    tokenizer=partial(BytePair, rules=WordRules(GPT2_WORDS), end="<|endoftext|>"),
+    tokenizer=partial(BytePair, rules=WordRules(GPT2_WORDS), end=_END),
+    token_embedding=token_embedding,
+    causal=True,
+    first_files=lambda pieces: byte_files(_END),  # no byte pairs: it reads byte by byte
     preset=TextPreset(keras_nlp.models.GPT2Backbone.from_preset, _preset_arguments, _preset_files),
 )

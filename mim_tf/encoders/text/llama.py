@@ -11,7 +11,7 @@ import keras_nlp
 
 from mim_tf.encoders.checkpoints import Layout, Source, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
-from mim_tf.encoders.text.causal import blocks, pooled, rotary
+from mim_tf.encoders.text.causal import blocks, pooled, rotary, token_embedding
 from mim_tf.encoders.tokenizers import LLAMA3_WORDS, BytePair, WordRules, byte_pair_files
 
 _BUILT_IN = {"attention_bias": (False,), "hidden_act": ("silu",), "mlp_bias": (False,)}
@@ -136,5 +136,7 @@ LLAMA = TextFamily(
         begin="<|begin_of_text|>",
         end="<|end_of_text|>",
     ),
+    token_embedding=token_embedding,
+    causal=True,
     preset=TextPreset(keras_nlp.models.Llama3Backbone.from_preset, _preset_arguments, _preset_files),
 )

@@ -12,7 +12,7 @@ import keras_nlp
 from mim_tf.encoders.checkpoints import Layout, Source, require
 from mim_tf.encoders.family import Arguments, TextFamily, TextPreset
 from mim_tf.encoders.text import llama
-from mim_tf.encoders.text.causal import blocks, pooled, rotary
+from mim_tf.encoders.text.causal import blocks, pooled, rotary, token_embedding
 from mim_tf.encoders.tokenizers import QWEN_WORDS, BytePair, WordRules, byte_pair_files
 
 _BUILT_IN = {"attention_bias": (False,), "hidden_act": ("silu",), "use_sliding_window": (False,)}
@@ -129,5 +129,7 @@ QWEN3 = TextFamily(
         ),
     ),
     tokenizer=partial(BytePair, rules=WordRules(QWEN_WORDS, composed=True), end="<|endoftext|>"),
+    token_embedding=token_embedding,
+    causal=True,
     preset=TextPreset(keras_nlp.models.Qwen3Backbone.from_preset, _preset_arguments, _preset_files),
 )

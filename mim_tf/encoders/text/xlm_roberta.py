@@ -116,6 +116,7 @@ XLM_ROBERTA = TextFamily(
         ),
     ),
     tokenizer=SentencePiece,
+    token_embedding=lambda model: model.get_layer("xlm_roberta").embeddings.token_embedding.embeddings,
     # A preset does not say how it is pooled: E5, which pools the mean, is for its transformers folder, which does.
     preset=TextPreset(keras_nlp.models.XLMRobertaBackbone.from_preset, _preset_arguments, _preset_files),
 )

@@ -10,6 +10,7 @@ import tensorflow_text as tf_text
 
 from mim_tf.encoders.tokenizers.byte_pair_files import WordRules, files_of, read_byte_pairs
 from mim_tf.encoders.tokenizers.byte_pair_merges import BytePairMerges
+from mim_tf.encoders.tokenizers.tokenizer import Masking
 
 
 class BytePair(tf.Module):
@@ -42,6 +43,7 @@ class BytePair(tf.Module):
         if missing:
             raise ValueError(f"the tokeniser's files must have the tokens {begin} and {end}. Missing: {missing}.")
         self.vocabulary_size = max(token_ids.values()) + 1
+        self.masking: Masking | None = None
         self._begin = None if begin is None else token_ids[begin]
         self._end = token_ids[end]
         self._rules = pairs.rules

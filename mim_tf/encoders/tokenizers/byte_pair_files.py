@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mim_tf.encoders.tokenizers.byte_pair_merges import byte_characters
 from mim_tf.encoders.tokenizers.word_pattern import GPT2_WORDS, WORD_PATTERNS, WordPattern
 
 _WHOLE, _VOCABULARY, _MERGES, _OPTIONS = "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"
@@ -80,6 +81,12 @@ def byte_pair_files(vocabulary: Mapping[str, int], merges: Iterable[str]) -> dic
     lines = [merge for merge in merges if not merge.startswith("#version")]
     content = "\n".join(["#version: 0.2", *lines, ""])
     return {_VOCABULARY: json.dumps(dict(vocabulary), ensure_ascii=False).encode(), _MERGES: content.encode()}
+
+
+def byte_files(*special_tokens: str) -> dict[str, bytes]:
+    """The files of a `BytePair` that merges nothing: every byte is a token."""
+    pieces = [*byte_characters(), *special_tokens]
+    return byte_pair_files({piece: token for token, piece in enumerate(pieces)}, [])
 
 
 def files_of(files: Mapping[str, bytes]) -> dict[str, bytes]:

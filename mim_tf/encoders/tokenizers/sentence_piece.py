@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import keras_nlp
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
+
+from mim_tf.encoders.tokenizers.tokenizer import Masking
 
 _MODELS = ("sentencepiece.bpe.model", "beit3.spm")
 _START, _PADDING, _END, _UNKNOWN = 0, 1, 2, 3  # fairseq's; its <mask> comes after all pieces
 _FIRST_PIECES = ["<unk>", "<s>", "</s>"]  # SentencePiece's, the only ones that fairseq gives another place
+# SentencePiece writes a space as ▁. Kana and Chinese characters, between which there are none, are words as BERT's are.
+_WORD_START = re.compile("[▁\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 class SentencePiece:
@@ -40,12 +46,14 @@ class SentencePiece:
         self.files = {name: model}
         try:
             pieces = tf_text.SentencepieceTokenizer(model)
-            first = [piece.decode() for piece in pieces.id_to_string(tf.range(len(_FIRST_PIECES))).numpy()]
+            written = [piece.decode() for piece in pieces.id_to_string(tf.range(pieces.vocab_size())).numpy()]
         except tf.errors.OpError as error:
             raise ValueError(f"{name} must be a whole SentencePiece model. Copy it again.") from error
+        first = written[: len(_FIRST_PIECES)]
         if first != _FIRST_PIECES:
             raise ValueError(f"{name} must begin with {', '.join(_FIRST_PIECES)}. Received: {', '.join(first)}.")
-        self.vocabulary_size = int(pieces.vocab_size()) + 2  # <pad> and <mask>
+        self.vocabulary_size = len(written) + 2  # <pad> and <mask>
+        self.masking: Masking | None = _masking(written)
         # The model is made inside the graph, which then owns it. Made outside, it is gone after a new random seed, and
         # a SavedModel would have to track it.
         self._pieces = tf.function(
@@ -64,3 +72,12 @@ class SentencePiece:
     def mask(self, token_ids: tf.Tensor) -> tf.Tensor:
         """`[batch, length]` bool: false where there is padding."""
         return tf.not_equal(token_ids, _PADDING)
+
+
+def _masking(pieces: Sequence[str]) -> Masking:
+    """Of the pieces in the file's order."""
+    mask_id = len(pieces) + 1
+    starts = [_WORD_START.match(piece) is not None for piece in pieces[len(_FIRST_PIECES) :]]
+    # The frame, padding and <unk> come before all others; <unk> mostly follows a ▁ of its own.
+    word_starts = np.array([*[False] * (_UNKNOWN + 1), *starts, False])
+    return Masking(mask_id, (_START, _PADDING, _END, mask_id), word_starts)

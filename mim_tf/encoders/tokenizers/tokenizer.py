@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
 # All that tokenisers are made of, in the folders of transformers, torchscale and ours.
@@ -14,16 +16,33 @@ _FILES = (
 )
 
 
+@dataclass(frozen=True)
+class Masking:
+    """What masked language modelling has to know of a vocabulary.
+
+    Attributes:
+        mask_id: the token that stands where one is to be predicted.
+        special_ids: tokens that are no part of a title, ascending: frame, padding and mask. The unknown token is none.
+        word_starts: `[vocabulary_size]` bool, tokens that begin a word.
+    """
+
+    mask_id: int
+    special_ids: tuple[int, ...]
+    word_starts: np.ndarray
+
+
 class Tokenizer(Protocol):
     """Titles to token ids and back to what of them is title.
 
     Attributes:
         vocabulary_size: how many token ids there are.
         files: the tokeniser as files, name to content: what it was made from and can be made from again.
+        masking: None where the vocabulary has no mask token.
     """
 
     vocabulary_size: int
     files: dict[str, bytes]
+    masking: Masking | None
 
     def tokenize(self, titles: tf.Tensor, length: int) -> tf.Tensor:
         """`[batch]` strings to `[batch, length]` int32, framed as the model wants it, cut off or padded at the end."""

@@ -8,16 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras_nlp
+import numpy as np
 import tensorflow as tf
+
+from mim_tf.encoders.tokenizers.tokenizer import Masking
 
 _VOCABULARY, _OPTIONS, _WHOLE = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 # What BERT makes one space, and what it removes, as RE2 says it. keras-nlp only knows ASCII's spaces and splits words
 # where there is a soft hyphen or a zero-width space.
 _SPACE, _NO_TEXT = r"[\pZ\t\n\r]", r"[\p{Cc}\p{Cf}\p{Co}\x{FFFD}]"
-_SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNKNOWN, _MASK = "[UNK]", "[MASK]"
+_SPECIAL_TOKENS = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", _MASK)
+_CONTINUING = "##"  # before a piece inside a word
 # What `tokenizer.json` has to say for titles to become pieces as BERT's do.
 _FIXED: dict[str, dict[str, Any]] = {
-    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"},
+    "model": {"type": "WordPiece", "unk_token": _UNKNOWN, "continuing_subword_prefix": _CONTINUING},
     "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True},
     "pre_tokenizer": {"type": "BertPreTokenizer"},
 }
@@ -44,6 +49,7 @@ class WordPiece:
         read = _read(self.files)
         self.vocabulary_size = len(read.vocabulary)
         self._lowercase = read.lowercase
+        self.masking: Masking | None = _masking(read.vocabulary)
         strip_accents = read.lowercase if read.strip_accents is None else read.strip_accents
         # Case is left to `tokenize`: the library's way folds it, which makes ss of a German sharp s.
         self._pieces = keras_nlp.models.BertTokenizer(read.vocabulary, lowercase=False, strip_accents=strip_accents)
@@ -72,6 +78,12 @@ class _WordPieces(NamedTuple):
     vocabulary: Sequence[str]
     lowercase: bool
     strip_accents: bool | None
+
+
+def _masking(vocabulary: Sequence[str]) -> Masking:
+    special = (vocabulary.index(token) for token in _SPECIAL_TOKENS if token != _UNKNOWN)
+    starts = np.array([not piece.startswith(_CONTINUING) for piece in vocabulary])
+    return Masking(vocabulary.index(_MASK), tuple(sorted(special)), starts)
 
 
 def _read(files: Mapping[str, bytes]) -> _WordPieces:

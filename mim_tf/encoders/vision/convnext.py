@@ -174,6 +174,7 @@ def _family(model_type: str, sizes: Mapping[str, Arguments], response_norm: bool
         blocks=_blocks,
         layouts=(transformers, timm),
         pixels=Pixels(crop=0.875, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        convolutional=True,
     )
 
 

@@ -165,4 +165,5 @@ RESNET = VisionFamily(
     preset=VisionPreset(
         keras_nlp.models.ResNetBackbone.from_preset, _preset_arguments, keras_nlp.layers.ResNetImageConverter
     ),
+    convolutional=True,
 )

@@ -58,6 +58,10 @@ def test_a_special_token_in_a_title_is_text() -> None:
     assert (token_ids.numpy() == THE_END).tolist() == [[False] * 5 + [True] * 3]  # the five bytes of <end>
 
 
+def test_there_is_no_mask_token() -> None:
+    assert hand_made().masking is None
+
+
 def learn(pre_tokenizer: Any, normalizer: Any = None) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer

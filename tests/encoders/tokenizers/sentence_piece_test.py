@@ -83,6 +83,19 @@ def test_the_vocabulary_has_padding_and_mask_beside_the_pieces(tokenizer: Senten
     assert tokenizer.vocabulary_size == library.vocab_size() + 2
 
 
+def test_masking_knows_the_special_tokens_and_which_ones_begin_a_word(tokenizer: SentencePiece) -> None:
+    masking = tokenizer.masking
+    assert masking is not None
+    assert masking.mask_id == tokenizer.vocabulary_size - 1
+    assert masking.special_ids == (0, 1, 2, masking.mask_id)
+    assert masking.word_starts.shape == (tokenizer.vocabulary_size,)
+    library = sentencepiece.SentencePieceProcessor(model_proto=sentence_piece_model())
+    starts = {library.id_to_piece(token - 1) for token in np.flatnonzero(masking.word_starts).tolist()}
+    pieces = {library.id_to_piece(number) for number in range(library.vocab_size())}
+    assert starts == {piece for piece in pieces if piece.startswith("▁")} | set("手机壳红色")
+    assert {"▁s", "▁"} <= starts
+
+
 def test_it_works_in_graphs_and_pipelines(tokenizer: SentencePiece, expected: np.ndarray) -> None:
     in_graph = tf.function(lambda titles: tokenizer.tokenize(titles, LENGTH))
     concrete = in_graph.get_concrete_function(tf.TensorSpec([None], tf.string))

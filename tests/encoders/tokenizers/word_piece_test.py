@@ -156,6 +156,14 @@ def test_vocab_txt_counts_before_tokenizer_json() -> None:
     np.testing.assert_array_equal(tokenizer.tokenize(tf.constant(["RED"]), 3), [[2, 5, 3]])
 
 
+def test_masking_knows_the_special_tokens_and_which_ones_begin_a_word() -> None:
+    masking = WordPiece(vocabulary_files(PIECES)).masking
+    assert masking is not None
+    assert masking.mask_id == 4
+    assert masking.special_ids == (0, 2, 3, 4)  # all of PIECES' first five but [UNK]
+    assert {piece for piece, starts in zip(PIECES, masking.word_starts, strict=True) if not starts} == {"##es", "##0"}
+
+
 def without(piece: str) -> dict[str, int]:
     return {other: token for token, other in enumerate(other for other in PIECES if other != piece)}
 
