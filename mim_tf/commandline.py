@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from mim_tf.errors import MimError
+from mim_tf.errors import MimError, StageStoppedError
 from mim_tf.settings import Settings, load_settings
+
+_STOPPED_BY_SIGTERM = 143
 
 
 def command_parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -69,6 +71,9 @@ def run_command(main: Callable[[], None]) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         main()
+    except StageStoppedError as error:
+        print(f"{error} The same command continues.", file=sys.stderr)
+        raise SystemExit(_STOPPED_BY_SIGTERM) from None
     except (MimError, OSError) as error:  # an OSError names its file: no such folder, no permission, disk full
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -17,5 +17,9 @@ class StageError(MimError, RuntimeError):
     """A stage cannot run: an upstream stage is missing, or its folder is not what it should be."""
 
 
+class StageStoppedError(MimError):
+    """A stage was asked to stop, did so and saved what it had; the same command continues."""
+
+
 class ServingError(MimError, RuntimeError):
     """A server cannot start, or a model folder cannot be served."""

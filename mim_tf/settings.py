@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -51,6 +51,7 @@ class DataSettings(Section):
     pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: earlier purchases taken as queries")
     pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
     shards: int = Field(4, ge=1, description="record files per split")
+    held_out: float = Field(0.1, ge=0, lt=1, description="share of items kept out of stage 1, by a hash of the id")
 
 
 class EncoderTrainingSettings(Section):
@@ -92,22 +93,82 @@ class EncoderSettings(Section):
 
 
 class TrainingSettings(Section):
-    """What the two contrastive stages have in common."""
+    """What every training of stages 1 and 2 has: AdamW, warm-up, cosine."""
 
     epochs: int = Field(10, ge=1)
-    batch_size: int = Field(256, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    batch_size: int = Field(256, ge=2, description="examples per step, over all replicas")
+    learning_rate: float = Field(1e-3, gt=0, description="at its peak")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate climbs to its peak")
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and scales are spared")
+    clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this global norm")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="a block's rate relative to the next one's; 1: all alike")
+    averaging: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    evaluate_every: int = Field(100, ge=1, description="steps; what is best on held-out items is kept")
+
+
+class ContrastiveSettings(TrainingSettings):
+    """What the contrastive trainings have in common."""
+
     temperature: float = Field(0.07, gt=0, description="the cosine is divided by it; 1.0 is the paper's form")
+    chunk_size: int | None = Field(None, ge=1, description="examples embedded at once, by gradient caching; null: all")
 
 
-class PretrainSettings(TrainingSettings):
-    """Stage 1, image-text alignment (DMA)."""
+class MaskedLanguageSettings(TrainingSettings):
+    """DDA of a bidirectional text encoder."""
+
+    mask_share: float = Field(0.15, gt=0, lt=1, description="share of a title's tokens to be predicted")
+    whole_words: bool = Field(False, description="mask all pieces of a word together")
 
 
-class CsftSettings(TrainingSettings):
+class CausalLanguageSettings(TrainingSettings):
+    """DDA of a text encoder that reads from left to right."""
+
+
+class MaskedImageSettings(TrainingSettings):
+    """DDA of a transformer for images."""
+
+    mask_share: float = Field(0.6, gt=0, lt=1, description="share of an image's squares to be predicted")
+    mask_size: int | None = Field(None, ge=1, description="pixels, side of a square; null: the encoder's stride")
+
+
+class ImageViewsSettings(ContrastiveSettings):
+    """DDA of a convolutional network."""
+
+    temperature: float = Field(0.2, gt=0, description="the cosine of two views is divided by it")
+
+
+class ImageTextSettings(ContrastiveSettings):
+    """DMA, the alignment of images and titles."""
+
+    temperature: float = Field(0.07, ge=0.01, description="at the start; it learns, and stays at least 0.01")
+    loss: Literal["softmax", "sigmoid"] = Field("softmax", description="CLIP's or SigLIP's")
+
+
+Strategy = Literal["one_device", "mirrored", "multi_worker"]
+
+
+class PretrainSettings(Section):
+    """Stage 1: up to two adaptations (DDA), then the alignment (DMA); null leaves one out."""
+
+    strategy: Strategy = Field("one_device", description="mirrored: all local devices; multi_worker: TF_CONFIG's")
+    masked_language: MaskedLanguageSettings | None = None
+    causal_language: CausalLanguageSettings | None = None
+    masked_image: MaskedImageSettings | None = None
+    image_views: ImageViewsSettings | None = None
+    image_text: ImageTextSettings | None = ImageTextSettings()
+
+    @model_validator(mode="after")
+    def _one_adaptation_each(self) -> Self:
+        for one, other in (("masked_language", "causal_language"), ("masked_image", "image_views")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"`{one}` and `{other}` adapt the same encoder: set one of them")
+        return self
+
+
+class CsftSettings(ContrastiveSettings):
     """Stage 2, C-SFT."""
 
+    strategy: Strategy = Field("one_device", description="mirrored: all local devices; multi_worker: TF_CONFIG's")
     alpha: float = Field(0.5, ge=0, description="weight of the query-to-title loss, equation (6)")
     beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
     fusion_units: tuple[Units, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
@@ -226,5 +287,6 @@ def _problem(entry: Any) -> str:
 def _section_at(path: list[str]) -> type[Section]:
     section: type[Section] = Settings
     for name in path:
-        section = section.model_fields[name].annotation  # type: ignore[assignment]
+        kinds = (section.model_fields[name].annotation, *get_args(section.model_fields[name].annotation))
+        section = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
     return section

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
+from mim_tf.errors import SettingsError
 from mim_tf.training.stages import LEGACY_KERAS_STAGES, run_stage
 from mim_tf.workdir import STAGES
 
@@ -34,6 +35,8 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = settings_of(arguments)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
+    if len(stages) > 1 and "multi_worker" in (settings.pretrain.strategy, settings.csft.strategy):
+        raise SettingsError("--stage all runs in one place: with a multi_worker strategy run the stages one by one.")
     for stage in stages:
         if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
             _continue_as(stage, options_of(arguments))

@@ -28,7 +28,8 @@ encoders:
   vision: {{name: vit_toy, image_size: 32}}
   text: {{name: bert_toy, length: 8}}
   dim: 8
-pretrain: {{epochs: 80, batch_size: 30}}
+pretrain:
+  image_text: {{epochs: 80, batch_size: 30}}
 csft: {{epochs: 1, batch_size: 16}}
 rank: {{epochs: 2, batch_size: 64, hash_bins: 256, tower_units: [8]}}
 """
@@ -86,7 +87,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """A finished run that was killed in the middle of pre-training and started again."""
     chain = Chain(tmp_path_factory.mktemp("chain"))
     everything = chain.command("train", "--stage", "all")
-    checkpoint = chain.workdir / "pretrain" / "checkpoints" / "checkpoint"
+    checkpoint = chain.workdir / "pretrain" / "checkpoints" / "image_text" / "checkpoint"
     kill_when(checkpoint.exists, everything)
     assert not (chain.workdir / "pretrain" / "metrics.json").exists()
 

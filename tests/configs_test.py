@@ -1,40 +1,43 @@
-"""Every file in configs/ is read, and its models are built and stepped once."""
+"""Every file in configs/ is read, and its models are built and stepped once; those of stage 1 by the stage itself."""
 
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
+from mim_tf.data.demo_shop import make_demo_shop
 from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.ranking import RankingNetwork
-from mim_tf.settings import load_settings
-from mim_tf.training.models import adapt, build_encoders, write_vocabulary
+from mim_tf.settings import Settings, load_settings
+from mim_tf.training import prepare, pretrain
+from mim_tf.training.models import build_encoders, load_encoders, write_vocabulary
 from mim_tf.workdir import StageFolder
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS, PRETRAINING = sorted(FOLDER.glob("*.yaml")), sorted((FOLDER / "pretrain").glob("*.yaml"))
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
     settings = load_settings(path)
-    for weights in (settings.encoders.vision.weights, settings.encoders.text.weights):
-        if weights and not Path(weights).exists():
-            pytest.skip(f"{weights} is not installed")
-    prepare = StageFolder(tmp_path, "prepare")
-    prepare.path.mkdir()
-    write_vocabulary(prepare, VOCABULARY)
-    images, titles = build_encoders(settings.encoders, prepare)
-    adapt(images, titles, settings.encoders)
+    skip_without_weights(settings)
+    stage = StageFolder(tmp_path, "prepare")
+    stage.path.mkdir()
+    write_vocabulary(stage, VOCABULARY)
+    images, titles = build_encoders(settings.encoders, stage)
     options, dim = settings.csft, settings.encoders.dim
     items = ItemEncoder(images, titles, options.fusion_units, dim)
     model = CsftModel(items, options.temperature, options.alpha, options.beta)
     batch = {
-        "query_image": tf.random.uniform([2, images.image_size, images.image_size, 3], maxval=255),
-        "image": tf.random.uniform([4, images.image_size, images.image_size, 3], maxval=255),
-        "token_ids": titles.tokenize(tf.constant(["a", "b", "a b", "b a"])),
-        "item": tf.range(4),
+        name: tf.cast(tf.random.uniform([2, images.image_size, images.image_size, 3], maxval=256), tf.uint8)
+        for name in ("query_image", "image", "negative_image")
+    } | {
+        "token_ids": titles.tokenize(tf.constant(["a", "b"])),
+        "negative_token_ids": titles.tokenize(tf.constant(["a b", "b a"])),
+        "item": tf.constant([0, 1]),
+        "negative_item": tf.constant([2, 3]),
         "query_item": tf.fill([2], -1),
     }
     with tf.GradientTape() as tape:
@@ -54,3 +57,37 @@ def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
         "history_content": tf.random.normal([2, 2, dim]),
     }
     assert network(features).shape == (2,)
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shop = tmp_path_factory.mktemp("shop")
+    make_demo_shop(shop, items=50, users=10, days=10, searches=10)
+    return shop / "items.parquet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PRETRAINING, ids=lambda path: path.stem)
+def test_stage_1_of_a_config_runs(path: Path, items: Path, tmp_path: Path) -> None:
+    overrides = [f"data.items={items}", "data.held_out=0.2"]
+    chosen = load_settings(path).pretrain.model_dump()
+    for name, options in chosen.items():
+        if isinstance(options, dict):
+            overrides += [f"pretrain.{name}.epochs=1", f"pretrain.{name}.batch_size=16"]
+            overrides += [f"pretrain.{name}.chunk_size=8"] if options.get("chunk_size") else []
+    settings = load_settings(path, overrides)
+    skip_without_weights(settings)
+    StageFolder(tmp_path, "prepare").path.mkdir()
+    StageFolder(tmp_path, "prepare").finish(prepare.run(settings, tmp_path))
+    metrics = pretrain.run(settings, tmp_path)
+    trained = {name for name, options in chosen.items() if isinstance(options, dict)}
+    assert {f"{name}_held_out_loss" for name in trained - {"image_text"}} <= set(metrics)
+    assert ("image_text_held_out_text_to_image_recall_at_10" in metrics) == ("image_text" in trained)
+    vision, text = load_encoders(StageFolder(tmp_path, "pretrain"), settings.encoders.precision)
+    assert vision.dim == text.dim == settings.encoders.dim
+
+
+def skip_without_weights(settings: Settings) -> None:
+    for weights in (settings.encoders.vision.weights, settings.encoders.text.weights):
+        if weights and not Path(weights).exists():
+            pytest.skip(f"{weights} is not installed")

@@ -28,7 +28,17 @@ ALLOWED = {
     "finetuning": {"contrastive", "data", "encoders"},
     "ranking": {"interest", "representation"},
     "training": {
-        *("commandline", "data", "encoders", "finetuning", "metrics", "pretraining", "ranking", "representation"),
+        *(
+            "commandline",
+            "contrastive",
+            "data",
+            "encoders",
+            "finetuning",
+            "metrics",
+            "pretraining",
+            "ranking",
+            "representation",
+        ),
         *("settings", "workdir"),
     },
     "export": {"commandline", "data", "ranking", "training", "workdir"},

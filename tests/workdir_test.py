@@ -94,9 +94,9 @@ def test_the_earliest_stage_concerned_is_the_one_to_delete(tmp_path: Path) -> No
     with folder.begin(settings_with()):
         folder.finish({})
     with pytest.raises(
-        StageError, match=r"rank was made with other settings: pretrain\.epochs .*delete .*/pretrain and"
+        StageError, match=r"rank was made with other settings: pretrain\.image_text\.epochs .*delete .*/pretrain and"
     ):
-        folder.check(settings_with(pretrain={"epochs": 3}))
+        folder.check(settings_with(pretrain={"image_text": {"epochs": 3}}))
 
 
 def test_an_earlier_stage_that_ran_again_is_noticed(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from mim_tf.contrastive import info_nce
+from mim_tf.contrastive import gather, info_nce, own_rows
 from mim_tf.data.augmentation import image_augmenter
 from mim_tf.finetuning.item_encoder import ItemEmbeddings, ItemEncoder
+
+_IMAGES = ("query_image", "image", "negative_image")
 
 
 class CsftModel(keras.Model):
@@ -28,25 +30,60 @@ class CsftModel(keras.Model):
         self.temperature = temperature
         self.alpha = alpha
         self.beta = beta
+        self._augment = image_augmenter(items.vision.image_size, "mild")
         self.built = True
 
-    def losses_of(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def decode(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A pair's record, its three images as pixels."""
+        decode = self.items.vision.decode
+        return record | {name: tf.cast(decode(record[name]), tf.uint8) for name in _IMAGES}
+
+    def assemble(self, examples: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A batch for `losses_of` from one of examples, every image a random view."""
+        tokenize = self.items.text.tokenize
+        views = self._augment(tf.concat([examples[name] for name in _IMAGES], axis=0), seed)
+        return {
+            **dict(zip(_IMAGES, tf.split(views, len(_IMAGES)), strict=True)),
+            "token_ids": tokenize(examples["title"]),
+            "negative_token_ids": tokenize(examples["negative_title"]),
+            "query_item": examples["query_item_id"],
+            "item": examples["item_id"],
+            "negative_item": examples["negative_item_id"],
+        }
+
+    def losses_of(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
         """The loss and what to watch beside it, scalars.
 
         Args:
-            batch: `query_image` `[batch, size, size, 3]` and `query_item` `[batch]`; `image`
-                `[2 * batch, size, size, 3]`, `token_ids` `[2 * batch, length]` and `item` `[2 * batch]`, the positives
-                first, then the hard negatives.
+            batch: `query_image`, `image`, `negative_image` `[batch, size, size, 3]` uint8; `token_ids` and
+                `negative_token_ids` `[batch, length]`; `query_item`, `item`, `negative_item` `[batch]`.
+            training: as in Keras.
         """
-        queries = tf.shape(batch["query_image"])[0]
-        # One pass through F_V for queries and candidates: two smaller ones leave cores idle.
-        images = self.items.vision(tf.concat([batch["query_image"], batch["image"]], axis=0), training=True)
-        texts = self.items.text(batch["token_ids"], training=True)
+        return self.contrast(self.embed(batch, training), batch)
+
+    def embed(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """The query and image, title and fusion of both items, `[batch, 7, dim]`."""
+        # One pass through each encoder: several smaller ones leave cores idle.
+        pixels = tf.cast(tf.concat([batch[name] for name in _IMAGES], axis=0), tf.float32)
+        queries, *images = tf.split(self.items.vision(pixels, training=training), len(_IMAGES))
+        token_ids = tf.concat([batch["token_ids"], batch["negative_token_ids"]], axis=0)
+        texts = self.items.text(token_ids, training=training)
+        candidates = self.items.fuse(tf.concat(images, axis=0), texts)
+        return tf.stack([queries, *(half for rows in candidates for half in tf.split(rows, 2))], axis=1)
+
+    def contrast(self, embeddings: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The loss over this replica's queries and all replicas' candidates."""
+        gathered = tf.unstack(gather(embeddings), axis=1)[1:]
+        pairs = zip(gathered[::2], gathered[1::2], strict=True)
+        candidates = ItemEmbeddings(*(tf.concat(pair, axis=0) for pair in pairs))
+        items = tf.concat([gather(batch["item"]), gather(batch["negative_item"])], axis=0)
+        queries = embeddings[:, 0]
         return multi_level_loss(
-            images[:queries],
-            self.items.fuse(images[queries:], texts),
-            batch["item"],
+            queries,
+            candidates,
+            items,
             batch["query_item"],
+            own_rows(tf.shape(queries)[0]),
             temperature=self.temperature,
             alpha=self.alpha,
             beta=self.beta,
@@ -58,6 +95,7 @@ def multi_level_loss(
     candidates: ItemEmbeddings,
     items: tf.Tensor,
     query_items: tf.Tensor,
+    positives: tf.Tensor,
     *,
     temperature: float,
     alpha: float,
@@ -65,14 +103,15 @@ def multi_level_loss(
 ) -> dict[str, tf.Tensor]:
     """`L_C-SFT = L_q2item + alpha L_q2txt + beta L_q2img`, each InfoNCE over the same candidates.
 
-    Candidate `i < batch` is query `i`'s positive; the rest are hard negatives. No negatives of a query are other
-    rows of its positive's item and, where an item's picture stands for the query, rows of that item.
+    No negatives of a query are other rows of its positive's item and, where an item's picture stands for the query,
+    rows of that item.
 
     Args:
         queries: `[batch, dim]`.
-        candidates: embeddings `[candidates, dim]`, `candidates >= batch`.
+        candidates: embeddings `[candidates, dim]`, positives and hard negatives.
         items: `[candidates]` ids of the candidates, any comparable dtype.
         query_items: `[batch]` ids of the items whose pictures the queries are; -1 or "" for a shopper's own photo.
+        positives: `[batch]` int, each query's positive as an index into the candidates.
         temperature: of the softmax.
         alpha: weight of the query-to-title loss.
         beta: weight of the query-to-image loss.
@@ -82,9 +121,8 @@ def multi_level_loss(
 
     Reference: MIM, equations (5) and (6).
     """
-    batch = tf.shape(queries)[0]
-    positives = tf.range(batch)
-    no_negative = (items[:batch, tf.newaxis] == items) | (query_items[:, tf.newaxis] == items)  # [batch, candidates]
+    own_items = tf.gather(items, positives)
+    no_negative = (own_items[:, tf.newaxis] == items) | (query_items[:, tf.newaxis] == items)  # [batch, candidates]
     contrast = {"temperature": temperature, "excluded": no_negative}
     item_losses, first = info_nce(queries, candidates.fused, positives, **contrast)
     text_losses, _ = info_nce(queries, candidates.text, positives, **contrast)
@@ -97,46 +135,3 @@ def multi_level_loss(
         "query_to_image_loss": query_to_image,
         "query_to_item_accuracy": tf.reduce_mean(first),
     }
-
-
-def csft_batches(
-    pairs: tf.data.Dataset, items: ItemEncoder, *, batch_size: int, seed: int, first_step: int = 0
-) -> tf.data.Dataset:
-    """Endless shuffled batches for `CsftModel` from pair records.
-
-    Args:
-        pairs: records with `query_image`, `query_item_id`, `item_id`, `image`, `title` and the latter three's
-            `negative_` counterparts.
-        items: decodes the images, tokenises the titles.
-        batch_size: triplets per batch; a rest is not handed out, for every batch to have the same negatives.
-        seed: of order and augmentation.
-        first_step: batches to leave out, those that an interrupted training has seen.
-    """
-    augment = image_augmenter(items.vision.image_size, seed)
-    decode_one = items.vision.decode
-
-    def decode(pair: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return pair | {key: decode_one(pair[key]) for key in ("query_image", "image", "negative_image")}
-
-    def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        def both(key: str) -> tf.Tensor:
-            return tf.concat([batch[key], batch[f"negative_{key}"]], axis=0)
-
-        images = augment(tf.concat([batch["query_image"], both("image")], axis=0))
-        return {
-            "query_image": images[:batch_size],
-            "query_item": batch["query_item_id"],
-            "image": images[batch_size:],
-            "token_ids": items.text.tokenize(both("title")),
-            "item": both("item_id"),
-        }
-
-    return (
-        pairs.shuffle(16 * batch_size, seed=seed)
-        .repeat()
-        .skip(first_step * batch_size)
-        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
-        .map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(2)
-    )

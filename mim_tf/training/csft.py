@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import keras
 
-from mim_tf.data.records import read_pairs
-from mim_tf.finetuning.csft import CsftModel, csft_batches
+from mim_tf.data.record_schema import PAIRS
+from mim_tf.encoders import layer_rates
+from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import Settings
+from mim_tf.training.input import Records
 from mim_tf.training.loop import train
 from mim_tf.training.models import adapt, load_encoders, records_folder, save_item_encoder
-from mim_tf.training.pretrain import epoch_steps
+from mim_tf.training.strategies import make_strategy
+from mim_tf.training.workers import worker_of
 from mim_tf.workdir import StageFolder
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Train from the pre-trained encoders, and leave the item encoder in the stage's folder."""
+    """Train from the encoders of stage 1, and leave the item encoder in the stage's folder."""
+    options = settings.csft
+    strategy = make_strategy(options.strategy)  # before anything else of TensorFlow
+    worker = worker_of(options.strategy)
     keras.utils.set_random_seed(settings.seed)
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "csft")
-    options = settings.csft
-    vision, text = load_encoders(StageFolder(workdir, "pretrain"), settings.encoders.precision)
-    adapt(vision, text, settings.encoders)
-    items = ItemEncoder(vision, text, options.fusion_units, settings.encoders.dim)
-    batches_from = partial(
-        csft_batches,
-        read_pairs(records_folder(prepare)),
-        items,
-        batch_size=options.batch_size,
-        seed=settings.seed,
-    )
-    steps = epoch_steps(int(prepare.metrics["pairs"]), options.batch_size, "csft") * options.epochs
-    metrics = train(
-        CsftModel(items, options.temperature, options.alpha, options.beta),
-        lambda first_step: batches_from(first_step=first_step),
-        steps=steps,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
+
+    def make_model() -> CsftModel:
+        vision, text = load_encoders(StageFolder(workdir, "pretrain"), settings.encoders.precision)
+        adapt(vision, text, settings.encoders)
+        items = ItemEncoder(vision, text, options.fusion_units, settings.encoders.dim)
+        return CsftModel(items, options.temperature, options.alpha, options.beta)
+
+    def rates(model: CsftModel) -> dict[str, float]:
+        encoders = (model.items.vision, model.items.text)
+        return {path: rate for encoder in encoders for path, rate in layer_rates(encoder, options.layer_decay).items()}
+
+    model, metrics = train(
+        make_model,
+        Records(records_folder(prepare), PAIRS, int(prepare.metrics["pairs"])),
+        options,
+        section="csft",
         checkpoints=stage.checkpoints,
         tensorboard=stage.tensorboard,
+        seed=settings.seed,
+        strategy=strategy,
+        worker=worker,
+        rates=rates,
     )
-    save_item_encoder(stage, items)
+    if worker.is_chief:
+        save_item_encoder(stage, model.items)
     return metrics

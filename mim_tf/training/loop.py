@@ -1,159 +1,228 @@
-"""The training loop of the contrastive stages: orbit, with checkpoints, TensorBoard and a progress bar."""
+"""The training loop of stages 1 and 2: orbit, with evaluation, checkpoints, TensorBoard and a progress bar."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import math
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, TypeVar
 
-import keras
 import orbit
 import tensorflow as tf
 from tqdm import tqdm
 
-from mim_tf.errors import StageError
+from mim_tf.errors import StageError, StageStoppedError
+from mim_tf.settings import TrainingSettings
+from mim_tf.training.checkpoints import Checkpoints
+from mim_tf.training.input import Records, distributed_batches, epoch_steps
+from mim_tf.training.stopping import StopSignal
+from mim_tf.training.strategies import wait_for_all
+from mim_tf.training.trainer import Objective, StopRequestedError, Trainer
+from mim_tf.training.workers import ALONE, Worker
 
 STEPS_PER_LOOP = 20
 STEPS_PER_CHECKPOINT = 100
 
-
-class ContrastiveModel(Protocol):
-    """What the loop trains: a Keras model that knows its losses."""
-
-    trainable_variables: list[Any]
-
-    def losses_of(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """`loss` and further scalars to show."""
-        ...
+AnyObjective = TypeVar("AnyObjective", bound=Objective)
 
 
-class _Trainer(orbit.AbstractTrainer):
-    """One gradient step per batch; reports the mean of every scalar over a loop of steps."""
+class Evaluation(NamedTuple):
+    """What a model is worth on held-out records.
 
-    def __init__(
-        self,
-        model: ContrastiveModel,
-        optimizer: keras.Optimizer,
-        batches_from: Callable[[int], tf.data.Dataset],
-    ):
-        self._model = model
-        self._optimizer = optimizer
-        self._batches_from = batches_from
-        self._batches: Iterator[dict[str, tf.Tensor]] | None = None
+    Attributes:
+        score: what the best checkpoint is chosen by, the higher the better.
+        scalars: to show, by name.
+    """
 
-    @tf.function
-    def _step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            scalars = self._model.losses_of(batch)
-        self._optimizer.apply(tape.gradient(scalars["loss"], [variable.value for variable in variables]), variables)
-        return scalars
+    score: float
+    scalars: dict[str, float]
 
-    def train(self, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        if self._batches is None:  # not before orbit has restored the step
-            self._batches = iter(self._batches_from(int(self._optimizer.iterations)))
-        steps = [self._step(next(self._batches)) for _ in range(int(num_steps))]
-        return {name: tf.reduce_mean([scalars[name] for scalars in steps]) for name in steps[0]}
+
+def nothing_held_out(objective: Any) -> Evaluation:
+    """The evaluation where there is nothing to evaluate on."""
+    return Evaluation(-math.inf, {})
 
 
 def train(
-    model: ContrastiveModel,
-    batches_from: Callable[[int], tf.data.Dataset],
+    make_objective: Callable[[], AnyObjective],
+    records: Records,
+    options: TrainingSettings,
     *,
-    steps: int,
-    learning_rate: float,
-    weight_decay: float,
+    section: str,
     checkpoints: Path,
     tensorboard: Path,
-) -> dict[str, float]:
-    """Train up to `steps` steps, continuing from the latest checkpoint where there is one.
+    seed: int,
+    strategy: tf.distribute.Strategy,
+    worker: Worker = ALONE,
+    rates: Callable[[AnyObjective], Mapping[str, float]] = lambda objective: {},
+    evaluate: Callable[[AnyObjective], Evaluation] = nothing_held_out,
+) -> tuple[AnyObjective, dict[str, float]]:
+    """Train, continuing from the last checkpoint where there is one.
 
-    AdamW; the rate climbs over the first 5% of the steps, then falls to zero along a cosine; gradients are clipped to
-    a global norm of 1.
+    A training that was interrupted, at whatever step, goes on as if it had not been: the same batches, the same losses.
+    With held-out records, what is handed back is what was best on them; otherwise what came last, or its average.
 
     Args:
-        model: the model and its losses.
-        batches_from: given the first step, an endless dataset of what `losses_of` takes in that step and the next ones.
-        steps: of the whole training, those before an interruption included.
-        learning_rate: at its peak.
-        weight_decay: of AdamW.
-        checkpoints: folder of the checkpoints.
+        make_objective: makes the model and its losses; called in the strategy's scope.
+        records: what is trained on.
+        options: of the training.
+        section: where these options are in the settings, for errors to name.
+        checkpoints: folder of the last checkpoint and, in `best/`, of the best weights.
         tensorboard: folder of the event files.
+        seed: of order, views and masks.
+        strategy: where it runs.
+        worker: which process this is; the chief alone writes into the folder.
+        rates: relative learning rates by variables' paths.
+        evaluate: called every `evaluate_every` steps and at the end.
 
     Returns:
-        The scalars' means over the last loop, the seconds spent and the steps per second.
+        The objective with its final weights, and metrics: means over the last loop of steps, what the evaluation of
+        the final weights gave, and speed.
 
     Raises:
-        StageError: the loss is not finite any more.
+        SettingsError: the batch does not go evenly onto replicas and chunks, or there are too few records for one.
+        StageError: gradients are not finite any more, another worker is lost, or the checkpoint is of another model.
+        StageStoppedError: SIGTERM came; a checkpoint was saved.
     """
-    optimizer = _adamw(model.trainable_variables, steps, learning_rate, weight_decay)
-    optimizer.build(model.trainable_variables)
-    step = optimizer.iterations.value
-    manager = tf.train.CheckpointManager(
-        checkpoint_of(model, optimizer),
-        str(checkpoints),
-        max_to_keep=2,
-        step_counter=step,
-        checkpoint_interval=STEPS_PER_CHECKPOINT,
-    )
-    scalars: dict[str, float] = {}
-    start = time.monotonic()
-    with tqdm(total=steps, unit="step", disable=None) as bar:
-
-        def show(means: dict[str, tf.Tensor]) -> None:
-            scalars.update({name: float(value) for name, value in means.items()})
-            if not math.isfinite(scalars["loss"]):
-                raise StageError(f"the loss is {scalars['loss']} at step {int(step)}. Lower the learning rate.")
-            bar.set_postfix(loss=f"{scalars['loss']:.4f}", refresh=False)
-            bar.update(int(step) - bar.n)
-
-        # orbit prints every loop to stdout; the bar shows the same on one line, and TensorBoard keeps it.
-        with contextlib.redirect_stdout(io.StringIO()):
-            controller = orbit.Controller(
-                global_step=step,
-                trainer=_Trainer(model, optimizer, batches_from),
-                train_actions=[show],
-                steps_per_loop=STEPS_PER_LOOP,
-                checkpoint_manager=manager,
-                summary_dir=str(tensorboard),
+    replicas = strategy.num_replicas_in_sync
+    steps = epoch_steps(records.count, options, replicas, section) * options.epochs
+    with StopSignal() as stop:
+        with strategy.scope():
+            objective = make_objective()
+            trainer = Trainer(
+                objective,
+                options,
+                steps=steps,
+                rates=rates(objective),
+                strategy=strategy,
+                batches_from=lambda step: distributed_batches(objective, records, options, seed, step, strategy),
+                stop_requested=lambda: stop.requested,
             )
-            first_step = int(step)
-            if first_step:
-                print(f"continues at step {first_step} of {steps}", file=sys.stderr)
-            bar.update(first_step)
-            controller.train(steps)
-    seconds = time.monotonic() - start
-    return {**scalars, "steps": steps, "seconds": seconds, "steps_per_second": (steps - first_step) / seconds}
+            run = _Run(trainer, checkpoints, tensorboard, steps, options.evaluate_every, worker, evaluate)
+        try:
+            run.to_the_end()
+        except StopRequestedError as stopped:
+            run.save()
+            raise StageStoppedError(
+                f"stopped after step {trainer.steps_done} of {steps}, with a checkpoint."
+            ) from stopped
+        except tf.errors.UnavailableError as error:
+            raise StageError(
+                f"another worker is lost, at step {trainer.steps_done} of {steps}. Run the same command again on all "
+                f"workers: they continue from the last checkpoint. TensorFlow says: {error.message.splitlines()[0]}"
+            ) from error
+        wait_for_all(strategy)  # the chief may still be writing what all of them read now
+        return objective, run.hand_over()
 
 
-def checkpoint_of(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> tf.train.Checkpoint:
-    """All that a training needs to continue, what is frozen included.
+class _Run(orbit.AbstractEvaluator):
+    """A training from where it was to its end, and what it leaves in its folders."""
 
-    TensorFlow does not see Keras 3 layers that a layer keeps in a list, as several encoders keep their blocks. So the
-    variables are listed, in the order in which the model has them.
-    """
-    variables = [variable.value for variable in model.variables]
-    return tf.train.Checkpoint(model=model, optimizer=optimizer, variables=variables)
+    def __init__(
+        self,
+        trainer: Trainer,
+        checkpoints: Path,
+        tensorboard: Path,
+        steps: int,
+        evaluate_every: int,
+        worker: Worker,
+        evaluate: Callable[[Any], Evaluation],
+    ):
+        self._trainer, self._steps, self._evaluate_every, self._evaluate = trainer, steps, evaluate_every, evaluate
+        self._tensorboard = str(tensorboard) if worker.is_chief else None
+        self._scalars: dict[str, float] = {}
+        self._best_score = tf.Variable(-math.inf, trainable=False)
+        self._evaluated_at = tf.Variable(0, dtype=tf.int64, trainable=False)  # a stop may come before an evaluation
+        everything = trainer.checkpoint()
+        everything.best_score, everything.evaluated_at = self._best_score, self._evaluated_at
+        weights = tf.train.Checkpoint(variables=[variable.value for variable in trainer.objective.variables])
+        # All workers save, since saving may take them all; the chief alone to where everyone reads.
+        own = checkpoints if worker.is_chief else _emptied(_beside(checkpoints, worker))
+        self._last = Checkpoints(everything, own, read_from=checkpoints, step=trainer.step)
+        self._best = Checkpoints(weights, own / "best", read_from=checkpoints / "best", step=trainer.step)
+        self._last.restore()
+
+    def to_the_end(self) -> None:
+        """Train, evaluate and save until all steps are done."""
+        done = first_step = self._trainer.steps_done
+        if first_step:
+            print(f"continues at step {first_step} of {self._steps}", file=sys.stderr)
+        # orbit prints every loop to stdout; the bar shows the same on one line, and TensorBoard keeps it.
+        with tqdm(total=self._steps, initial=first_step, unit="step", disable=None) as bar, _silence():
+            controller = orbit.Controller(
+                global_step=self._trainer.step,
+                trainer=self._trainer,
+                evaluator=self,
+                train_actions=[lambda means: self._show(means, bar)],
+                steps_per_loop=lambda step: STEPS_PER_LOOP - step % STEPS_PER_LOOP,
+                summary_dir=self._tensorboard,
+            )
+            while not self._settle(done, controller):
+                ends = (_next(done, self._evaluate_every), _next(done, STEPS_PER_CHECKPOINT), self._steps)
+                controller.train(min(ends), checkpoint_at_completion=False)
+                done = self._trainer.steps_done
+
+    def _settle(self, done: int, controller: orbit.Controller) -> bool:
+        """Do what is due after a step; whether it was the last."""
+        ends = done == self._steps
+        if done > self._evaluated_at.numpy() and (ends or done % self._evaluate_every == 0):
+            controller.evaluate()
+            self._evaluated_at.assign(done)
+        if done and (ends or done % STEPS_PER_CHECKPOINT == 0):
+            self.save()
+        return ends
+
+    def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
+        """Measure the weights, or their average, on held-out records, and keep them if they are the best so far."""
+        average = self._trainer.average
+        with average.in_place() if average else contextlib.nullcontext():
+            evaluation = self._evaluate(self._trainer.objective)
+            if evaluation.score > self._best_score.numpy():
+                self._best_score.assign(evaluation.score)
+                self._best.save()
+        return _held_out(evaluation)
+
+    def save(self) -> None:
+        """Save a checkpoint to continue from."""
+        self._last.save()
+
+    def hand_over(self) -> dict[str, float]:
+        """Give the objective its final weights and say how the training went."""
+        trainer = self._trainer
+        if math.isfinite(self._best_score.numpy()):
+            self._best.restore()
+        elif trainer.average:
+            trainer.average.swap()
+        measured = _held_out(self._evaluate(trainer.objective))
+        return {**self._scalars, **measured, "steps": float(self._steps), **trainer.speed()}
+
+    def _show(self, means: dict[str, float], bar: tqdm) -> None:
+        self._scalars = dict(means)
+        bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
+        bar.update(self._trainer.steps_done - bar.n)
 
 
-def _adamw(
-    variables: list[keras.Variable], steps: int, learning_rate: float, weight_decay: float
-) -> keras.optimizers.AdamW:
-    warmup = max(1, steps // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=learning_rate
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=1.0)
-    # Biases, which attention keeps by head, and all other vectors: scales of norms and layers, single tokens.
-    exempt = [variable for variable in variables if variable.name == "bias" or _is_vector(variable)]
-    optimizer.exclude_from_weight_decay(var_list=exempt)
-    return optimizer
+def _next(step: int, interval: int) -> int:
+    """The first multiple of an interval after a step."""
+    return step - step % interval + interval
 
 
-def _is_vector(variable: keras.Variable) -> bool:
-    return sum(size > 1 for size in variable.shape) < 2
+def _held_out(evaluation: Evaluation) -> dict[str, float]:
+    return {f"held_out_{name}": value for name, value in evaluation.scalars.items()}
+
+
+def _silence() -> contextlib.redirect_stdout[io.StringIO]:
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def _beside(checkpoints: Path, worker: Worker) -> Path:
+    return checkpoints.with_name(f"{checkpoints.name}.worker{worker.index}")
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder

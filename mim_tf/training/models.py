@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mim_tf.encoders import (
+    TEXT_ENCODERS,
+    TEXT_FAMILIES,
+    Encoder,
     TextEncoder,
     VisionEncoder,
     add_lora,
@@ -16,39 +19,52 @@ from mim_tf.encoders import (
     text_encoder,
     train_last_blocks,
     vision_encoder,
-    vocabulary_files,
 )
 from mim_tf.errors import SettingsError
 from mim_tf.finetuning.item_encoder import ItemEncoder
-from mim_tf.settings import EncoderSettings
+from mim_tf.settings import EncoderSettings, EncoderTrainingSettings
 from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
 
 
 def build_encoders(settings: EncoderSettings, prepare: StageFolder) -> tuple[VisionEncoder, TextEncoder]:
-    """F_V and F_L with the weights they start from; what of them learns is up to `adapt`.
+    """F_V and F_L with the weights they start from, as much of them learning as the settings say.
 
     Raises:
-        SettingsError: an encoder that does not exist, or weights that are not where the settings say or do not fit.
+        SettingsError: an encoder that does not exist, weights that are not where the settings say or do not fit, or
+            parts that it does not have.
     """
-    vision, text = settings.vision, settings.text
+    return build_vision(settings), build_text(settings, prepare)
+
+
+def build_vision(settings: EncoderSettings) -> VisionEncoder:
+    """F_V, as in `build_encoders`."""
+    options = settings.vision
     with _named("encoders.vision"):
-        images = vision_encoder(
-            vision.name,
+        vision = vision_encoder(
+            options.name,
             dim=settings.dim,
-            image_size=vision.image_size,
-            weights=vision.weights,
+            image_size=options.image_size,
+            weights=options.weights,
             dtype=settings.precision,
         )
+    _adapt(vision, options, "encoders.vision")
+    return vision
+
+
+def build_text(settings: EncoderSettings, prepare: StageFolder) -> TextEncoder:
+    """F_L, as in `build_encoders`."""
+    options = settings.text
     with _named("encoders.text"):
-        titles = text_encoder(
-            text.name,
+        text = text_encoder(
+            options.name,
             dim=settings.dim,
-            length=text.length,
-            weights=text.weights,
-            files=None if text.weights else vocabulary_files(read_vocabulary(prepare)),
+            length=options.length,
+            weights=options.weights,
+            files=None if options.weights else _first_files(options.name, prepare),
             dtype=settings.precision,
         )
-    return images, titles
+    _adapt(text, options, "encoders.text")
+    return text
 
 
 @contextmanager
@@ -60,21 +76,32 @@ def _named(setting: str) -> Iterator[None]:
         raise SettingsError(f"{setting}: {error}") from error
 
 
+def _first_files(name: str, prepare: StageFolder) -> Mapping[str, bytes] | None:
+    """The tokeniser's files of an encoder that starts from random weights; none for a family, whose size is unknown."""
+    if name not in TEXT_ENCODERS:
+        return None
+    return TEXT_FAMILIES[TEXT_ENCODERS[name]].first_files(read_vocabulary(prepare))
+
+
 def adapt(vision: VisionEncoder, text: TextEncoder, settings: EncoderSettings) -> None:
     """Choose what of the encoders learns, and whether activations are recomputed.
 
     Raises:
         SettingsError: more blocks than there are, or adapters for an encoder without dense layers.
     """
-    for section, encoder, options in (("vision", vision, settings.vision), ("text", text, settings.text)):
-        if options.trainable_blocks is not None:
-            with _named(f"encoders.{section}.trainable_blocks"):
-                train_last_blocks(encoder, options.trainable_blocks)
-        if options.lora_rank:
-            with _named(f"encoders.{section}.lora_rank"):
-                add_lora(encoder, options.lora_rank)
-        if options.recompute:
-            recompute_activations(encoder)
+    _adapt(vision, settings.vision, "encoders.vision")
+    _adapt(text, settings.text, "encoders.text")
+
+
+def _adapt(encoder: Encoder, options: EncoderTrainingSettings, section: str) -> None:
+    if options.trainable_blocks is not None:
+        with _named(f"{section}.trainable_blocks"):
+            train_last_blocks(encoder, options.trainable_blocks)
+    if options.lora_rank:
+        with _named(f"{section}.lora_rank"):
+            add_lora(encoder, options.lora_rank)
+    if options.recompute:
+        recompute_activations(encoder)
 
 
 def read_vocabulary(prepare: StageFolder) -> list[str]:
@@ -98,11 +125,16 @@ def records_folder(prepare: StageFolder) -> Path:
 
 
 def save_encoders(pretrain: StageFolder, vision: VisionEncoder, text: TextEncoder) -> None:
-    """Hand the aligned encoders to the next stages."""
-    for name, encoder in (("vision", vision), ("text", text)):
-        aside = fresh_folder_aside(pretrain.path / name)
-        encoder.save_folder(aside)
-        _replace(aside, pretrain.path / name)
+    """Hand the encoders of stage 1 to the next stages."""
+    save_encoder(vision, pretrain.path / "vision")
+    save_encoder(text, pretrain.path / "text")
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write an encoder's folder, whole or not at all."""
+    aside = fresh_folder_aside(folder)
+    encoder.save_folder(aside)
+    _replace(aside, folder)
 
 
 def load_encoders(pretrain: StageFolder, precision: str) -> tuple[VisionEncoder, TextEncoder]:

@@ -35,12 +35,13 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
             pairs_per_purchase=data.pairs_per_purchase,
             pairs_window_days=data.pairs_window_days,
             shards=data.shards,
+            held_out=data.held_out,
             seed=settings.seed,
             progress=progress.show,
         )
     shutil.rmtree(records, ignore_errors=True)
     os.replace(aside, records)
-    titles = read_items(records).map(lambda item: item["title"])
+    titles = read_items(records, "train").map(lambda item: item["title"])
     write_vocabulary(stage, learn_vocabulary(titles))
     return metrics
 

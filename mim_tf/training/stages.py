@@ -6,7 +6,8 @@ import importlib
 from pathlib import Path
 
 from mim_tf.commandline import set_keras_mode
-from mim_tf.settings import Settings
+from mim_tf.settings import Settings, Strategy
+from mim_tf.training.workers import worker_of
 from mim_tf.workdir import STAGES, StageFolder
 
 # TFRS refuses Keras 3, keras-nlp is Keras 3 only: the mode belongs to the process, hence to the stage it runs.
@@ -35,11 +36,27 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str) -> No
         return
     for earlier in STAGES[: STAGES.index(stage)]:
         StageFolder(workdir, earlier).require(settings, options)
+    worker = worker_of(_strategy(stage, settings))
+    if not worker.is_chief:  # who alone has the folder, and writes into it
+        folder.check(settings)
+        _run(stage, settings, workdir)
+        print(f"{stage}: worker {worker.index} is done", flush=True)
+        return
     with folder.begin(settings):
         if folder.finished:  # by another process, since we looked
             return
-        set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
         print(f"{stage}: started in {folder.path}", flush=True)
-        metrics = importlib.import_module(_MODULES[stage]).run(settings, workdir)
+        metrics = _run(stage, settings, workdir)
         folder.finish(metrics)
     print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
+
+
+def _run(stage: str, settings: Settings, workdir: Path) -> dict[str, float]:
+    set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
+    metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir)
+    return metrics
+
+
+def _strategy(stage: str, settings: Settings) -> Strategy:
+    strategies: dict[str, Strategy] = {"pretrain": settings.pretrain.strategy, "csft": settings.csft.strategy}
+    return strategies.get(stage, "one_device")

@@ -1,0 +1,47 @@
+"""Checkpoints of a training: written whole or not at all, and read back only into the model they are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from mim_tf.errors import StageError
+
+
+class Checkpoints:
+    """The latest checkpoint of some variables; the one before it goes once the new one is whole.
+
+    Args:
+        checkpoint: the variables.
+        folder: written to.
+        read_from: where the checkpoint to continue from is.
+        step: number of the checkpoint.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint, folder: Path, *, read_from: Path, step: tf.Variable):
+        self._checkpoint = checkpoint
+        self._manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1, step_counter=step)
+        self._read_from, self._step = read_from, step
+
+    def save(self) -> None:
+        """Save the variables."""
+        self._manager.save(checkpoint_number=int(self._step.numpy()))
+
+    def restore(self) -> None:
+        """Give the variables the latest checkpoint's values, if there is one.
+
+        Raises:
+            StageError: it is damaged, or of other variables.
+        """
+        path = tf.train.latest_checkpoint(str(self._read_from))
+        if path is None:
+            return
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise StageError(
+                f"{path} is not a checkpoint of this training, or is damaged: {reason}. Delete {self._read_from} to "
+                "begin this training again."
+            ) from error

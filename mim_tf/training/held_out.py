@@ -1,0 +1,156 @@
+"""What stage 1's models are worth on items that they were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mim_tf.contrastive import alignment, uniformity
+from mim_tf.data.record_schema import HELD_OUT_ITEMS
+from mim_tf.data.training_batches import evaluation_batches
+from mim_tf.metrics import nearest, retrieval_metrics
+from mim_tf.pretraining.image_text import ImageText
+from mim_tf.pretraining.masked_image import MaskedImage
+from mim_tf.training.loop import Evaluation
+from mim_tf.training.pictures import RESULTS, Direction, Shown, comparison_grid, retrieval_grid
+from mim_tf.training.projector import write_projector
+
+# A sample where there are more: the similarities of all pairs are computed.
+MOST_ITEMS = 5000
+_BATCH_SIZE = 256
+_PICTURED = 8
+_SCORE = "recall_at_10"
+
+
+def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
+    """Evaluate an adaptation by its losses on held-out items, with the same masks and views every time.
+
+    Masked images are also drawn, with what was made of them.
+
+    Args:
+        records: what `prepare` wrote.
+        seed: of masks and views.
+    """
+
+    def evaluate(objective: Any) -> Evaluation:
+        losses_of = tf.function(lambda batch: objective.losses_of(batch, training=False))
+        batches = evaluation_batches(
+            records,
+            HELD_OUT_ITEMS,
+            batch_size=_BATCH_SIZE,
+            decode=objective.decode,
+            assemble=objective.assemble,
+            seed=seed,
+            most=MOST_ITEMS,
+            verify=False,
+        )
+        rows, weights = [], []
+        for number, batch in enumerate(batches):
+            rows.append({name: float(value) for name, value in losses_of(batch).items()})
+            weights.append(len(next(iter(batch.values()))))
+            if number == 0 and isinstance(objective, MaskedImage):
+                first = {name: value[:_PICTURED] for name, value in batch.items()}
+                pictures = {name: value.numpy() for name, value in objective.reconstruct(first).items()}
+                tf.summary.image("reconstructions", comparison_grid(pictures)[np.newaxis])
+        scalars = {name: float(np.average([row[name] for row in rows], weights=weights)) for name in rows[0]}
+        return Evaluation(-scalars["loss"], scalars)
+
+    return evaluate
+
+
+class _Items(NamedTuple):
+    """Held-out items and their embeddings."""
+
+    images: np.ndarray  # [items, dim]
+    texts: np.ndarray  # [items, dim]
+    photos: np.ndarray  # [items, size, size, 3] uint8
+    titles: list[str]
+    categories: list[str]
+
+
+def held_out_retrieval(records: Path) -> Callable[[ImageText], Evaluation]:
+    """Evaluate an alignment by how early each held-out image finds its title, and each title its image.
+
+    The score is the mean of both recalls at 10. Queries with their best results are drawn.
+
+    Args:
+        records: what `prepare` wrote.
+    """
+
+    def evaluate(objective: ImageText) -> Evaluation:
+        items = _embedded(objective, records)
+        directions = {"image_to_text": (items.images, items.texts), "text_to_image": (items.texts, items.images)}
+        scalars = {
+            f"{direction}_{name}": value
+            for direction, pair in directions.items()
+            for name, value in retrieval_metrics(*pair, items.titles).items()
+        }
+        scalars["alignment"] = float(alignment(items.images, items.texts))
+        scalars["image_uniformity"] = float(uniformity(items.images))
+        scalars["text_uniformity"] = float(uniformity(items.texts))
+        _draw(items, items.images, items.texts, "image_to_title")
+        _draw(items, items.texts, items.images, "title_to_image")
+        return Evaluation(sum(scalars[f"{direction}_{_SCORE}"] for direction in directions) / 2, scalars)
+
+    return evaluate
+
+
+def project_held_out(objective: ImageText, records: Path, folder: Path) -> None:
+    """Write held-out items for TensorBoard's projector: embeddings of images and titles, with thumbnails.
+
+    Args:
+        objective: the trained alignment.
+        records: what `prepare` wrote.
+        folder: of the projector alone; what it wrote there before is replaced.
+    """
+    items = _embedded(objective, records)
+    write_projector(
+        folder,
+        {"image": items.images, "title": items.texts},
+        titles=items.titles,
+        categories=items.categories,
+        photos=list(items.photos),
+    )
+
+
+def _embedded(objective: ImageText, records: Path) -> _Items:
+    embed = tf.function(lambda batch: objective.embed(batch, training=False))
+    batches = evaluation_batches(
+        records,
+        HELD_OUT_ITEMS,
+        batch_size=_BATCH_SIZE,
+        decode=lambda record: objective.decode(record) | {"category": record["category"]},
+        assemble=lambda examples, seed: examples | {"batch": objective.tokenize(examples)},
+        seed=0,
+        most=MOST_ITEMS,
+        verify=False,
+    )
+    columns = [(embed(rows["batch"]), rows["image"], rows["title"], rows["category"]) for rows in batches]
+    embeddings, photos, titles, categories = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return _Items(embeddings[:, 0], embeddings[:, 1], photos, _texts(titles), _texts(categories))
+
+
+def _texts(strings: np.ndarray) -> list[str]:
+    return [string.decode(errors="replace") for string in strings]
+
+
+def _draw(items: _Items, queries: np.ndarray, candidates: np.ndarray, direction: Direction) -> None:
+    """The first queries with their best results, as a picture."""
+    best = nearest(queries[:_PICTURED], candidates, min(RESULTS, len(candidates)))
+    rows = []
+    for query, found in enumerate(best):
+        similarities = _cosines(queries[query], candidates[found])
+        results = [
+            Shown(items.photos[item], items.titles[item], float(cosine), items.titles[item] == items.titles[query])
+            for item, cosine in zip(found, similarities, strict=True)
+        ]
+        rows.append((Shown(items.photos[query], items.titles[query]), results))
+    tf.summary.image(direction, retrieval_grid(rows, direction=direction)[np.newaxis])
+
+
+def _cosines(query: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    return candidates @ query / (np.linalg.norm(candidates, axis=1) * np.linalg.norm(query))

@@ -1,0 +1,35 @@
+"""Where a training runs: on one device, on all of a machine's, or on several machines that train in step."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from mim_tf.settings import Strategy
+from mim_tf.training.workers import PATIENCE_SECONDS, await_workers, worker_of
+
+
+def make_strategy(name: Strategy, patience_seconds: float = PATIENCE_SECONDS) -> tf.distribute.Strategy:
+    """The strategy of a setting. To be called before TensorFlow does anything else in the process.
+
+    Args:
+        name: one_device; mirrored, on all GPUs of this machine, or all its logical CPUs where it has no GPU; or
+            multi_worker, with the workers that `TF_CONFIG` lists.
+        patience_seconds: how long to wait for the other workers.
+
+    Raises:
+        StageError: `TF_CONFIG` is not as it should be, or workers are missing.
+    """
+    worker = worker_of(name)
+    if name == "multi_worker":
+        await_workers(worker, patience_seconds)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Come back once every worker has come here."""
+    if strategy.num_replicas_in_sync > 1:
+        strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1.0)), axis=None)
