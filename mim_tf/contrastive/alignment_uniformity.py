@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mim_tf.contrastive.product_rows import product_rows
+
 _SHARPNESS = 2.0  # t of the paper
 
 
@@ -27,8 +29,7 @@ def alignment(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 def uniformity(x: tf.Tensor) -> tf.Tensor:
     """How evenly the rows lie on the sphere: 0 where all are one point, about -4 where many are spread.
 
-    `log mean_(i != j) exp(-2 ||x_i - x_j||^2)` of the normalised rows, in float32; t of the paper is 2. Takes
-    `rows x rows` floats.
+    `log mean_(i != j) exp(-2 ||x_i - x_j||^2)` of the normalised rows, in float32; t of the paper is 2.
 
     Args:
         x: `[rows, dim]` embeddings, normalised here. A single row is spread over nothing: 0.
@@ -40,12 +41,17 @@ def uniformity(x: tf.Tensor) -> tf.Tensor:
     """
     directions = _directions(x)
     rows = tf.shape(directions)[0]
-    squared = 2 - 2 * tf.matmul(directions, directions, transpose_b=True)  # ||x_i - x_j||^2, [rows, rows]
-    # Rounding leaves distances of equal rows a little below zero.
-    exponents = -_SHARPNESS * tf.maximum(squared, 0.0)
-    others = tf.linalg.set_diag(exponents, tf.fill([rows], exponents.dtype.min))
+    to_others = product_rows(_log_potentials, directions, directions, tf.range(rows))
     pairs = tf.cast(rows, tf.float32) * tf.cast(rows - 1, tf.float32)
-    return tf.where(rows > 1, tf.reduce_logsumexp(others) - tf.math.log(tf.maximum(pairs, 1.0)), 0.0)
+    return tf.where(rows > 1, tf.reduce_logsumexp(to_others) - tf.math.log(tf.maximum(pairs, 1.0)), 0.0)
+
+
+def _log_potentials(cosines: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """`log sum_(j != i) exp(-2 ||x_i - x_j||^2)`, `[block, 1]`, for the rows of these numbers."""
+    # ||x_i - x_j||^2 = 2 - 2 cos; rounding leaves those of equal rows a little below zero.
+    exponents = -_SHARPNESS * tf.maximum(2 - 2 * cosines, 0.0)
+    itself = numbers[:, tf.newaxis] == tf.range(tf.shape(cosines)[1])
+    return tf.reduce_logsumexp(tf.where(itself, exponents.dtype.min, exponents), axis=1, keepdims=True)
 
 
 def _directions(x: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mim_tf.contrastive.product_rows import product_rows
+
 
 def info_nce(
     queries: tf.Tensor,
@@ -39,10 +41,17 @@ def info_nce(
         raise ValueError(f"`temperature` must be positive. Received: {temperature}.")
     queries = tf.math.l2_normalize(tf.cast(queries, tf.float32), axis=-1)
     candidates = tf.math.l2_normalize(tf.cast(candidates, tf.float32), axis=-1)
-    logits = tf.matmul(queries, candidates, transpose_b=True) / temperature  # [queries, candidates]
-    is_positive = tf.one_hot(positives, tf.shape(candidates)[0], on_value=True, off_value=False, dtype=tf.bool)
+    labels = [positives] if excluded is None else [positives, excluded]
+    columns = product_rows(_losses, queries / temperature, candidates, *labels)
+    losses, first = tf.unstack(columns, num=2, axis=1)
+    return losses, first
+
+
+def _losses(logits: tf.Tensor, positives: tf.Tensor, excluded: tf.Tensor | None = None) -> tf.Tensor:
+    """Of logits `[queries, candidates]` the losses and whether the positives came first, `[queries, 2]`."""
     if excluded is not None:
+        is_positive = tf.one_hot(positives, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
         logits = tf.where(excluded & ~is_positive, logits.dtype.min, logits)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positives, logits=logits)
     first = tf.equal(tf.argmax(logits, axis=-1), tf.cast(positives, tf.int64))
-    return losses, tf.cast(first, tf.float32)
+    return tf.stack([losses, tf.cast(first, tf.float32)], axis=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mim_tf.contrastive.product_rows import product_rows
+
 
 def pair_sigmoid(
     queries: tf.Tensor,
@@ -35,9 +37,17 @@ def pair_sigmoid(
     """
     queries = tf.math.l2_normalize(tf.cast(queries, tf.float32), axis=-1)
     candidates = tf.math.l2_normalize(tf.cast(candidates, tf.float32), axis=-1)
-    logits = tf.matmul(queries, candidates, transpose_b=True) / temperature + bias  # [queries, candidates]
-    belongs = tf.one_hot(positives, tf.shape(candidates)[0])
+    # The bias as one more product: q c / T + b * 1.
+    queries = tf.concat([queries / temperature, tf.fill([tf.shape(queries)[0], 1], bias)], axis=1)
+    candidates = tf.concat([candidates, tf.ones([tf.shape(candidates)[0], 1])], axis=1)
+    labels = [positives] if excluded is None else [positives, excluded]
+    return product_rows(_losses, queries, candidates, *labels)[:, 0]
+
+
+def _losses(logits: tf.Tensor, positives: tf.Tensor, excluded: tf.Tensor | None = None) -> tf.Tensor:
+    """Of logits `[queries, candidates]` the losses, `[queries, 1]`."""
+    belongs = tf.one_hot(positives, tf.shape(logits)[1])
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=belongs, logits=logits)
     if excluded is not None:
         losses = tf.where(excluded & (belongs == 0), 0.0, losses)
-    return tf.reduce_sum(losses, axis=-1)
+    return tf.reduce_sum(losses, axis=-1, keepdims=True)

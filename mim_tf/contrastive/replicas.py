@@ -28,8 +28,9 @@ def gather(rows: tf.Tensor) -> tf.Tensor:
     """
     if replica_count() == 1:
         return rows
-    gathered = tf.distribute.get_replica_context().all_gather(rows, axis=0)
-    return tf.ensure_shape(gathered, [None, *rows.shape[1:]])  # which TensorFlow forgets
+    # With one device per worker, TensorFlow gathers to the rows' own; a function's arguments are on none.
+    gathered = tf.distribute.get_replica_context().all_gather(tf.identity(rows), axis=0)
+    return tf.ensure_shape(gathered, [None, *rows.shape[1:]])  # which it forgets
 
 
 def own_rows(rows: int | tf.Tensor) -> tf.Tensor:

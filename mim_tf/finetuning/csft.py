@@ -46,9 +46,9 @@ class CsftModel(keras.Model):
             **dict(zip(_IMAGES, tf.split(views, len(_IMAGES)), strict=True)),
             "token_ids": tokenize(examples["title"]),
             "negative_token_ids": tokenize(examples["negative_title"]),
-            "query_item": examples["query_item_id"],
-            "item": examples["item_id"],
-            "negative_item": examples["negative_item_id"],
+            "query_item": _number(examples["query_item_id"]),
+            "item": _number(examples["item_id"]),
+            "negative_item": _number(examples["negative_item_id"]),
         }
 
     def losses_of(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
@@ -56,7 +56,7 @@ class CsftModel(keras.Model):
 
         Args:
             batch: `query_image`, `image`, `negative_image` `[batch, size, size, 3]` uint8; `token_ids` and
-                `negative_token_ids` `[batch, length]`; `query_item`, `item`, `negative_item` `[batch]`.
+                `negative_token_ids` `[batch, length]` int32; `query_item`, `item`, `negative_item` `[batch]` int64.
             training: as in Keras.
         """
         return self.contrast(self.embed(batch, training), batch)
@@ -88,6 +88,11 @@ class CsftModel(keras.Model):
             alpha=self.alpha,
             beta=self.beta,
         )
+
+
+def _number(item_ids: tf.Tensor) -> tf.Tensor:
+    """Ids as int64, equal where they are equal: replicas do not exchange strings."""
+    return tf.strings.to_hash_bucket_fast(item_ids, 2**62) if item_ids.dtype == tf.string else item_ids
 
 
 def multi_level_loss(

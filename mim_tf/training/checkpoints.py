@@ -34,12 +34,15 @@ class Checkpoints:
         Raises:
             StageError: it is damaged, or of other variables.
         """
-        path = tf.train.latest_checkpoint(str(self._read_from))
-        if path is None:
+        listed = self._read_from / "checkpoint"
+        if not listed.exists():
             return
+        # Not `latest_checkpoint`: where files are missing it says that there is none.
+        state = tf.train.get_checkpoint_state(str(self._read_from))
+        path = state.model_checkpoint_path if state else str(listed)
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except (AssertionError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             raise StageError(
                 f"{path} is not a checkpoint of this training, or is damaged: {reason}. Delete {self._read_from} to "

@@ -14,11 +14,12 @@ from mim_tf.settings import Settings
 from mim_tf.training.input import Records
 from mim_tf.training.loop import train
 from mim_tf.training.models import adapt, load_encoders, records_folder, save_item_encoder
-from mim_tf.training.strategies import make_strategy
+from mim_tf.training.strategies import make_strategy, no_worker_lost
 from mim_tf.training.workers import worker_of
 from mim_tf.workdir import StageFolder
 
 
+@no_worker_lost()
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Train from the encoders of stage 1, and leave the item encoder in the stage's folder."""
     options = settings.csft

@@ -64,6 +64,12 @@ def cached_gradients_of(objective: Any, batch: Batch, chunk_size: int) -> tuple[
     return list(totals), scalars
 
 
+def batch_statistics(objective: Any) -> list[tf.Variable]:
+    """The moving means and variances of batch normalisation, which a forward pass in training moves."""
+    layers = [layer for layer in objective._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [variable.value for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+
+
 def _learning(objective: Any) -> list[tf.Variable]:
     return [variable.value for variable in objective.trainable_variables]
 
@@ -91,8 +97,7 @@ def _each(embed: Any, count: int) -> tf.Tensor:
 
 def _without_traces(objective: keras.Model, compute: Any) -> tf.Tensor:
     """Undo what a forward pass does to the statistics of batch normalisation; the next one does it again."""
-    layers = [layer for layer in objective._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    statistics = [variable.value for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+    statistics = batch_statistics(objective)
     before = [tf.identity(variable) for variable in statistics]
     with tf.control_dependencies(before):
         result = compute()

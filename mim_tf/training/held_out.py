@@ -37,7 +37,6 @@ def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
     """
 
     def evaluate(objective: Any) -> Evaluation:
-        losses_of = tf.function(lambda batch: objective.losses_of(batch, training=False))
         batches = evaluation_batches(
             records,
             HELD_OUT_ITEMS,
@@ -50,7 +49,7 @@ def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
         )
         rows, weights = [], []
         for number, batch in enumerate(batches):
-            rows.append({name: float(value) for name, value in losses_of(batch).items()})
+            rows.append({name: float(value) for name, value in _losses_of(objective, batch).items()})
             weights.append(len(next(iter(batch.values()))))
             if number == 0 and isinstance(objective, MaskedImage):
                 first = {name: value[:_PICTURED] for name, value in batch.items()}
@@ -60,6 +59,17 @@ def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
         return Evaluation(-scalars["loss"], scalars)
 
     return evaluate
+
+
+# Traced once per objective: it is evaluated again and again. The last batch may be smaller.
+@tf.function(reduce_retracing=True)
+def _losses_of(objective: Any, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return objective.losses_of(batch, training=False)
+
+
+@tf.function(reduce_retracing=True)
+def _embed(objective: ImageText, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    return objective.embed(batch, training=False)
 
 
 class _Items(NamedTuple):
@@ -118,7 +128,6 @@ def project_held_out(objective: ImageText, records: Path, folder: Path) -> None:
 
 
 def _embedded(objective: ImageText, records: Path) -> _Items:
-    embed = tf.function(lambda batch: objective.embed(batch, training=False))
     batches = evaluation_batches(
         records,
         HELD_OUT_ITEMS,
@@ -129,7 +138,7 @@ def _embedded(objective: ImageText, records: Path) -> _Items:
         most=MOST_ITEMS,
         verify=False,
     )
-    columns = [(embed(rows["batch"]), rows["image"], rows["title"], rows["category"]) for rows in batches]
+    columns = [(_embed(objective, rows["batch"]), rows["image"], rows["title"], rows["category"]) for rows in batches]
     embeddings, photos, titles, categories = (np.concatenate(column) for column in zip(*columns, strict=True))
     return _Items(embeddings[:, 0], embeddings[:, 1], photos, _texts(titles), _texts(categories))
 

@@ -15,7 +15,7 @@ import orbit
 import tensorflow as tf
 from tqdm import tqdm
 
-from mim_tf.errors import StageError, StageStoppedError
+from mim_tf.errors import StageStoppedError
 from mim_tf.settings import TrainingSettings
 from mim_tf.training.checkpoints import Checkpoints
 from mim_tf.training.input import Records, distributed_batches, epoch_steps
@@ -85,7 +85,8 @@ def train(
 
     Raises:
         SettingsError: the batch does not go evenly onto replicas and chunks, or there are too few records for one.
-        StageError: gradients are not finite any more, another worker is lost, or the checkpoint is of another model.
+        StageError: gradients are not finite any more, or the checkpoint is of another model.
+        UnavailableError: another worker is lost; TensorFlow's.
         StageStoppedError: SIGTERM came; a checkpoint was saved.
     """
     replicas = strategy.num_replicas_in_sync
@@ -105,18 +106,15 @@ def train(
             run = _Run(trainer, checkpoints, tensorboard, steps, options.evaluate_every, worker, evaluate)
         try:
             run.to_the_end()
+            wait_for_all(strategy)  # the chief may still be writing what all of them read now
+            metrics = run.hand_over()
+            asked_at_the_end = wait_for_all(strategy, stop.requested)
         except StopRequestedError as stopped:
             run.save()
-            raise StageStoppedError(
-                f"stopped after step {trainer.steps_done} of {steps}, with a checkpoint."
-            ) from stopped
-        except tf.errors.UnavailableError as error:
-            raise StageError(
-                f"another worker is lost, at step {trainer.steps_done} of {steps}. Run the same command again on all "
-                f"workers: they continue from the last checkpoint. TensorFlow says: {error.message.splitlines()[0]}"
-            ) from error
-        wait_for_all(strategy)  # the chief may still be writing what all of them read now
-        return objective, run.hand_over()
+            raise _stopped(trainer.steps_done, steps) from stopped
+        if asked_at_the_end:
+            raise _stopped(steps, steps)
+        return objective, metrics
 
 
 class _Run(orbit.AbstractEvaluator):
@@ -184,7 +182,7 @@ class _Run(orbit.AbstractEvaluator):
             if evaluation.score > self._best_score.numpy():
                 self._best_score.assign(evaluation.score)
                 self._best.save()
-        return _held_out(evaluation)
+        return held_out(evaluation)
 
     def save(self) -> None:
         """Save a checkpoint to continue from."""
@@ -197,7 +195,7 @@ class _Run(orbit.AbstractEvaluator):
             self._best.restore()
         elif trainer.average:
             trainer.average.swap()
-        measured = _held_out(self._evaluate(trainer.objective))
+        measured = held_out(self._evaluate(trainer.objective))
         return {**self._scalars, **measured, "steps": float(self._steps), **trainer.speed()}
 
     def _show(self, means: dict[str, float], bar: tqdm) -> None:
@@ -211,8 +209,13 @@ def _next(step: int, interval: int) -> int:
     return step - step % interval + interval
 
 
-def _held_out(evaluation: Evaluation) -> dict[str, float]:
+def held_out(evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation's scalars under the names that metrics have."""
     return {f"held_out_{name}": value for name, value in evaluation.scalars.items()}
+
+
+def _stopped(step: int, steps: int) -> StageStoppedError:
+    return StageStoppedError(f"stopped after step {step} of {steps}, with a checkpoint.")
 
 
 def _silence() -> contextlib.redirect_stdout[io.StringIO]:

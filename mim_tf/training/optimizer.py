@@ -38,6 +38,7 @@ class AdamW(keras.optimizers.Adam):
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
         """Update one variable."""
+        gradient = tf.convert_to_tensor(gradient)  # rows that come twice count once, as their sum
         index = self._get_variable_index(variable)
         rate = tf.cast(learning_rate, variable.dtype) * self._rates[index]
         if self._decays[index]:

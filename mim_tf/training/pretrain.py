@@ -20,10 +20,10 @@ from mim_tf.pretraining.masked_image import MaskedImage
 from mim_tf.pretraining.masked_language import MaskedLanguage
 from mim_tf.settings import Settings, TrainingSettings
 from mim_tf.training.held_out import held_out_losses, held_out_retrieval, project_held_out
-from mim_tf.training.input import Records
-from mim_tf.training.loop import nothing_held_out, train
+from mim_tf.training.input import Records, epoch_steps
+from mim_tf.training.loop import held_out, nothing_held_out, train
 from mim_tf.training.models import build_text, build_vision, records_folder, save_encoder, save_encoders
-from mim_tf.training.strategies import make_strategy, wait_for_all
+from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all
 from mim_tf.training.workers import Worker, worker_of
 from mim_tf.workdir import StageFolder, write_aside
 
@@ -52,21 +52,29 @@ _ADAPTATIONS = {
 }
 
 
+@no_worker_lost()
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Run the adaptations that are set, then the alignment, and leave both encoders in the stage's folder."""
     strategy = make_strategy(settings.pretrain.strategy)  # before anything else of TensorFlow
     stage = _Stage(settings, workdir, strategy, worker_of(settings.pretrain.strategy))
+    adaptations = _adaptations(settings)
+    for name, options in (*adaptations.items(), ("image_text", settings.pretrain.image_text)):
+        if options:  # what the last training refuses is not to come to light after the first
+            stage.check(name, options)
+    for name, options in adaptations.items():
+        if options:
+            stage.adapt(name, options)
+    return stage.align()
+
+
+def _adaptations(settings: Settings) -> dict[str, TrainingSettings | None]:
     chosen = settings.pretrain
-    adaptations: dict[str, TrainingSettings | None] = {
+    return {
         "masked_language": chosen.masked_language,
         "causal_language": chosen.causal_language,
         "masked_image": chosen.masked_image,
         "image_views": chosen.image_views,
     }
-    for name, options in adaptations.items():
-        if options:
-            stage.adapt(name, options)
-    return stage.align()
 
 
 class _Stage:
@@ -81,6 +89,10 @@ class _Stage:
         counts = RecordSchema.load(folder).counts
         self._records = Records(folder, TRAIN_ITEMS, counts[TRAIN_ITEMS])
         self._holds_out = self._prepare.metrics["items_held_out"] > 0
+
+    def check(self, name: str, options: TrainingSettings) -> None:
+        """Refuse a training whose batches the records or the strategy do not give."""
+        epoch_steps(self._records.count, options, self._strategy.num_replicas_in_sync, f"pretrain.{name}")
 
     def adapt(self, name: str, options: TrainingSettings) -> None:
         """Train one encoder alone, unless an interrupted run has done so."""
@@ -103,6 +115,9 @@ class _Stage:
         options = self._settings.pretrain.image_text
         if options is None:
             vision, text = self._vision(), self._text()
+            if self._holds_out:
+                evaluation = held_out_retrieval(self._records.folder)(ImageText(vision, text))
+                self._note("encoders", held_out(evaluation))
         else:
             objective, metrics = self._train(
                 "image_text",

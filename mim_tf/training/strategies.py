@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import tensorflow as tf
 
+from mim_tf.errors import StageError
 from mim_tf.settings import Strategy
 from mim_tf.training.workers import PATIENCE_SECONDS, await_workers, worker_of
 
@@ -29,7 +33,24 @@ def make_strategy(name: Strategy, patience_seconds: float = PATIENCE_SECONDS) ->
     return tf.distribute.get_strategy()
 
 
-def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Come back once every worker has come here."""
-    if strategy.num_replicas_in_sync > 1:
-        strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(1.0)), axis=None)
+def wait_for_all(strategy: tf.distribute.Strategy, asked: bool = False) -> bool:
+    """Come back once every worker has come here, and say whether any of them asked."""
+    if strategy.num_replicas_in_sync == 1:
+        return asked
+    return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(float(asked))), axis=None))
+
+
+@contextmanager
+def no_worker_lost() -> Iterator[None]:
+    """Say what to do about a worker that is gone; TensorFlow notices within a minute.
+
+    Raises:
+        StageError: in place of TensorFlow's error.
+    """
+    try:
+        yield
+    except tf.errors.UnavailableError as error:
+        raise StageError(
+            "another worker is lost. Run the same command again on all workers: they go on from the last checkpoint. "
+            f"TensorFlow says: {error.message.splitlines()[0]}"
+        ) from error

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mim_tf.errors import StageError
 from mim_tf.settings import ContrastiveSettings, TrainingSettings
-from mim_tf.training.gradients import Batch, Gradients, cached_gradients_of, gradients_of
+from mim_tf.training.gradients import Batch, Gradients, batch_statistics, cached_gradients_of, gradients_of
 from mim_tf.training.optimizer import adamw
 from mim_tf.training.weight_average import WeightAverage
 
@@ -78,7 +78,8 @@ class Trainer(orbit.AbstractTrainer):
         self.average = WeightAverage(variables, options.averaging) if options.averaging else None
         self.step = _counter()
         self.skipped = _counter()
-        self._times: list[_Times] = []
+        self._spent = _Spent()
+        self._warm = False
         self._options, self._strategy = options, strategy
         self._batches_from, self._stop_requested = batches_from, stop_requested
         self._batches: Iterator[Any] | None = None
@@ -107,22 +108,21 @@ class Trainer(orbit.AbstractTrainer):
         """Do some steps; the mean of every scalar over those that were not skipped, and how fast they were."""
         if self._batches is None:  # not before the step was restored
             self._batches = iter(self._batches_from(self.steps_done))
-        timed = len(self._times)
+        before = self._spent
         rows = [self._timed_step(self._batches) for _ in range(int(num_steps))]
         shown = [row for row in rows if math.isfinite(row["gradient_norm"])] or rows
         means = {name: sum(row[name] for row in shown) / len(shown) for name in rows[0]}
-        return means | {"skipped_steps": float(self.skipped.numpy())} | self.speed(since=timed)
+        return means | {"skipped_steps": float(self.skipped.numpy())} | self._speed(before)
 
-    def speed(self, since: int = 0) -> dict[str, float]:
+    def speed(self) -> dict[str, float]:
         """Examples per second and the share of the time spent in waiting for them, the first step left out."""
-        times = self._times[max(since, 1) :]  # the first one builds the graph and fills the input's buffers
-        seconds = sum(step.seconds for step in times)
-        if not seconds:
+        return self._speed(_Spent())
+
+    def _speed(self, before: _Spent) -> dict[str, float]:
+        steps, seconds, waited = (now - then for now, then in zip(self._spent, before, strict=True))
+        if not steps:
             return {}
-        return {
-            "examples_per_second": len(times) * self._options.batch_size / seconds,
-            "input_wait_share": sum(step.waited for step in times) / seconds,
-        }
+        return {"examples_per_second": steps * self._options.batch_size / seconds, "input_wait_share": waited / seconds}
 
     @property
     def steps_done(self) -> int:
@@ -135,12 +135,17 @@ class Trainer(orbit.AbstractTrainer):
         arrived = time.perf_counter()
         values, finite = self._step(batch, tf.constant(self._stop_requested()))
         *scalars, stop = values.numpy()
-        self._times.append(_Times(time.perf_counter() - start, arrived - start))
+        self._note_time(time.perf_counter() - start, arrived - start)
         row = dict(zip(self._names, map(float, scalars), strict=True))
         self._give_up_where_nothing_is_finite(bool(finite), row["loss"])
         if stop:
             raise StopRequestedError
         return row
+
+    def _note_time(self, seconds: float, waited: float) -> None:
+        if self._warm:
+            self._spent = _Spent(self._spent.steps + 1, self._spent.seconds + seconds, self._spent.waited + waited)
+        self._warm = True  # the first step builds the graph and fills the input's buffers
 
     def _give_up_where_nothing_is_finite(self, finite: bool, loss: float) -> None:
         self._skipped_in_a_row = 0 if finite else self._skipped_in_a_row + 1
@@ -153,12 +158,14 @@ class Trainer(orbit.AbstractTrainer):
     @tf.function
     def _step(self, batch: Batch, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         strategy = self._strategy
+        statistics = strategy.run(self._batch_statistics)
         gradients, values, norm = strategy.run(self._gradients, (batch, stop))
         values, norm = (strategy.experimental_local_results(value)[0] for value in (values, norm))
         finite = tf.math.is_finite(norm)  # the same on all replicas, as the gradients are
         if finite:
             strategy.run(self._apply, (gradients, norm))
         else:
+            strategy.run(self._put_back, (statistics,))
             self.skipped.assign_add(1)
         self.step.assign_add(1)
         return values, finite
@@ -174,6 +181,14 @@ class Trainer(orbit.AbstractTrainer):
         norm = tf.linalg.global_norm(gradients)
         return gradients, tf.concat([values[:-1], [norm], values[-1:]], axis=0), norm
 
+    def _batch_statistics(self) -> list[tf.Tensor]:
+        """What batch normalisation keeps, before the forward pass moves it."""
+        return [tf.identity(variable) for variable in batch_statistics(self.objective)]
+
+    def _put_back(self, statistics: list[tf.Tensor]) -> None:
+        for variable, value in zip(batch_statistics(self.objective), statistics, strict=True):
+            variable.assign(value)
+
     def _apply(self, gradients: Gradients, norm: tf.Tensor) -> None:
         """On each replica, alike: clip, move, average."""
         clipped, _ = tf.clip_by_global_norm(gradients, self._options.clip_norm, use_norm=norm)
@@ -182,11 +197,12 @@ class Trainer(orbit.AbstractTrainer):
             self.average.update(self.optimizer.iterations.value - 1)
 
 
-class _Times(NamedTuple):
-    """Of one step, seconds: in all, and in waiting for its batch."""
+class _Spent(NamedTuple):
+    """Steps, and the seconds that they took: in all, and in waiting for their batches."""
 
-    seconds: float
-    waited: float
+    steps: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
 
 
 class StopRequestedError(Exception):

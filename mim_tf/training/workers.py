@@ -53,6 +53,7 @@ def worker_of(strategy: Strategy) -> Worker:
             task["type"] == "worker" and 0 <= worker.index < len(addresses) and set(config["cluster"]) == {"worker"}
         )
         ports = [int(address.rpartition(":")[2]) for address in addresses]
+        well_formed &= len(set(addresses)) == len(addresses) and all(0 < port < 2**16 for port in ports)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StageError(f"`TF_CONFIG` must be set, as {_EXAMPLE}. Received: {text!r}.") from error
     if not well_formed or len(ports) < 2:
@@ -64,7 +65,7 @@ def worker_of(strategy: Strategy) -> Worker:
 
 def await_workers(worker: Worker, patience_seconds: float) -> None:
     """Wait until all workers are there. TensorFlow would wait for ever, deaf to signals, and not say for whom."""
-    others = [address for index, address in enumerate(worker.addresses) if index != worker.index]
+    missing = [address for index, address in enumerate(worker.addresses) if index != worker.index]
     end = time.monotonic() + patience_seconds
     own = worker.addresses[worker.index]
     try:
@@ -72,7 +73,8 @@ def await_workers(worker: Worker, patience_seconds: float) -> None:
     except OSError as error:
         raise StageError(f"`TF_CONFIG`: this worker cannot listen at {own}: {error.strerror}.") from error
     with listener:  # closed before TensorFlow takes the port; who still asks then gets its answer from TensorFlow
-        while missing := [address for address in others if not _answers(address)]:
+        # Who has answered is left in peace: callers queue up there unheard, and a full queue answers nobody.
+        while missing := [address for address in missing if not _answers(address)]:
             if time.monotonic() > end:
                 raise StageError(
                     f"{len(missing)} of {len(worker.addresses)} workers did not come within {patience_seconds:g} s: "

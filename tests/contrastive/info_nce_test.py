@@ -79,3 +79,20 @@ def test_half_precision_embeddings_are_contrasted_in_float32() -> None:
 def test_a_temperature_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`temperature` must be positive\. Received: 0"):
         info_nce(tf.eye(2), tf.eye(2), tf.range(2), temperature=0)
+
+
+def test_the_gradient_of_a_learnt_temperature_equals_a_finite_difference() -> None:
+    random = np.random.default_rng(3)
+    queries, candidates = random.normal(size=(3, 4)), random.normal(size=(5, 4))
+    positives, excluded = np.array([1, 0, 4]), random.random((3, 5)) < 0.3
+    temperature = tf.Variable(0.3)
+    with tf.GradientTape() as tape:
+        losses, _ = info_nce(
+            tf.constant(queries),
+            tf.constant(candidates),
+            tf.constant(positives),
+            temperature=tf.identity(temperature),
+            excluded=excluded,
+        )
+    sums = [numpy_info_nce(queries, candidates, positives, t, excluded).sum() for t in (0.3 + 1e-6, 0.3 - 1e-6)]
+    np.testing.assert_allclose(tape.gradient(losses, temperature), (sums[0] - sums[1]) / 2e-6, rtol=1e-4)

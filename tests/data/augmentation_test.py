@@ -62,7 +62,9 @@ def test_bytes_are_the_same_in_a_parallel_pipeline_in_whatever_order(strength: S
     backwards = views(tf.data.Dataset.range(5, -1, -1, output_type=tf.int32))
     for number in range(6):
         np.testing.assert_array_equal(forwards[number], backwards[number])
-        np.testing.assert_array_equal(forwards[number], augment(images, tf.constant([number, 7])))
+        # Outside of a pipeline the graph is optimised in another way, and a rounding may fall to the other side.
+        alone = augment(images, tf.constant([number, 7])).numpy().astype(int)
+        np.testing.assert_allclose(forwards[number], alone, atol=1)
 
 
 def test_each_image_of_a_batch_is_changed_in_its_own_way(strength: Strength) -> None:

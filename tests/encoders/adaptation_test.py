@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.encoders import add_lora, recompute_activations, train_last_blocks
+from mim_tf.encoders import add_lora, layer_rates, recompute_activations, train_last_blocks
 from mim_tf.encoders.adaptation import Encoder, blocks
-from mim_tf.training.loop import checkpoint_of
-from tests.encoders.conftest import make_toy
+from mim_tf.settings import TrainingSettings
+from mim_tf.training.trainer import Trainer
+from tests.encoders.conftest import FAMILIES, make_toy
 
 
 def loss_and_gradients(encoder: Encoder, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -130,20 +131,62 @@ def test_more_blocks_than_there_are_is_an_error() -> None:
 
 
 def test_a_checkpoint_holds_every_variable_frozen_ones_and_adapters_included(family: str, tmp_path: Path) -> None:
-    def adapted(seed: int) -> tuple[Encoder, keras.optimizers.Optimizer]:
+    def adapted(seed: int) -> tuple[Encoder, tf.train.Checkpoint]:
         keras.utils.set_random_seed(seed)
         encoder = make_toy(family).encoder
         if family != "vision-resnet":
             add_lora(encoder, 2)
-        optimizer = keras.optimizers.AdamW()
-        optimizer.build(encoder.trainable_variables)
-        return encoder, optimizer
+        trainer = Trainer(
+            encoder,
+            TrainingSettings(),
+            steps=1,
+            rates={},
+            strategy=tf.distribute.get_strategy(),
+            batches_from=lambda step: [],
+            stop_requested=lambda: False,
+        )
+        return encoder, trainer.checkpoint()
 
-    encoder, optimizer = adapted(1)
-    checkpoint_of(encoder, optimizer).write(str(tmp_path / "checkpoint"))
-    other, its_optimizer = adapted(2)
+    encoder, checkpoint = adapted(1)
+    checkpoint.write(str(tmp_path / "checkpoint"))
+    other, its_checkpoint = adapted(2)
     different = sum((np.array(a) != np.array(b)).any() for a, b in zip(encoder.weights, other.weights, strict=True))
     assert different > 3
-    checkpoint_of(other, its_optimizer).read(str(tmp_path / "checkpoint")).assert_consumed()
+    its_checkpoint.read(str(tmp_path / "checkpoint")).assert_consumed()
     for one, restored in zip(encoder.weights, other.weights, strict=True):
         np.testing.assert_array_equal(restored, one, err_msg=one.path)
+
+
+def test_deeper_layers_learn_more_slowly() -> None:
+    """At a decay of 0.5: of the ViT's two blocks a half and a quarter, an eighth before them, all of it after them."""
+    encoder = make_toy("vision-vit").encoder
+    by_part = {
+        "vit_patching_and_embedding": 0.125,
+        "vit_encoder/transformer_block_1": 0.25,
+        "vit_encoder/transformer_block_2": 0.5,
+        "vit_encoder/ln": 1.0,
+    }
+    found = layer_rates(encoder, 0.5)
+    assert found.keys() == {variable.path for variable in encoder.backbone.weights}
+    for path, rate in found.items():
+        assert [rate] == [expected for part, expected in by_part.items() if path.startswith(f"{part}/")], path
+    bert = layer_rates(make_toy("text-bert").encoder, 0.5)  # a single block, and nothing after it
+    assert {path: rate for path, rate in bert.items() if rate != 0.5} == {
+        "token_embedding/embeddings": 0.25,
+        "position_embedding/embeddings": 0.25,
+        "segment_embedding/embeddings": 0.25,
+        "embeddings_layer_norm/gamma": 0.25,
+        "embeddings_layer_norm/beta": 0.25,
+    }
+
+
+def test_rates_are_of_the_encoders_own_variables() -> None:
+    """Both encoders' rates go into one table by path: none may be in both."""
+    paths = {family: set(layer_rates(make_toy(family).encoder, 0.5)) for family in FAMILIES}
+    for vision in (family for family in FAMILIES if family.startswith("vision")):
+        for text in (family for family in FAMILIES if family.startswith("text")):
+            assert not paths[vision] & paths[text], (vision, text)
+
+
+def test_a_decay_of_one_leaves_all_rates_alone(family: str) -> None:
+    assert set(layer_rates(make_toy(family).encoder, 1.0).values()) == {1.0}

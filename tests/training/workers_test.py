@@ -1,0 +1,137 @@
+"""The workers of `TF_CONFIG`: what is malformed, missing or in the way is named before TensorFlow waits for ever."""
+
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from mim_tf.errors import StageError
+from mim_tf.training import workers
+from mim_tf.training.workers import ALONE, Worker, await_workers, worker_of
+
+TWO = ["host0:2222", "host1:2222"]
+
+
+def config(addresses: Any = TWO, index: Any = 1, kind: str = "worker", **others: Any) -> str:
+    return json.dumps({"cluster": {"worker": addresses, **others}, "task": {"type": kind, "index": index}})
+
+
+def test_the_worker_of_tf_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", config())
+    assert worker_of("multi_worker") == Worker(1, ("host0:2222", "host1:2222"))
+    assert not worker_of("multi_worker").is_chief
+    assert worker_of("mirrored") == worker_of("one_device") == ALONE
+    assert ALONE.is_chief
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"cluster": {}}',
+        '{"cluster": {"worker": ["a:1", "b:2"]}}',
+        config(7),
+        config([1, 2]),
+        config(["host0", "host1"]),
+        config("host0:2222"),
+        config(index=None),
+        config(index="one"),
+        config(["host0:2222", "host1:port"]),
+    ],
+)
+def test_a_malformed_tf_config_is_refused(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(StageError, match=r"`TF_CONFIG` must be set, as .*\. Received: "):
+        worker_of("multi_worker")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        config(index=2),
+        config(index=-1),
+        config(["host0:2222"], index=0),
+        config(kind="evaluator"),
+        config(ps=["host2:2222"]),
+        config(["host0:2222", "host0:2222"]),
+        config(["host0:2222", "host1:0"]),
+        config(["host0:2222", "host1:65536"]),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(
+        StageError, match=r"`TF_CONFIG` must list two workers or more and be one of them, .*\. Received: "
+    ):
+        worker_of("multi_worker")
+
+
+@pytest.fixture
+def addresses() -> tuple[str, ...]:
+    """Of three free ports."""
+    listeners = [socket.create_server(("", 0)) for _ in range(3)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return tuple(f"localhost:{port}" for port in ports)
+
+
+def test_a_missing_worker_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
+    start = time.monotonic()
+    with pytest.raises(StageError, match=rf"1 of 2 workers did not come within 0\.5 s: {addresses[1]}\. Start"):
+        await_workers(Worker(0, addresses[:2]), 0.5)
+    assert 0.5 <= time.monotonic() - start < 3
+
+
+def test_a_port_in_use_is_named(addresses: tuple[str, ...]) -> None:
+    port = int(addresses[0].rpartition(":")[2])
+    with (
+        socket.create_server(("", port)),
+        pytest.raises(StageError, match=rf"`TF_CONFIG`: this worker cannot listen at {addresses[0]}: Address already"),
+    ):
+        await_workers(Worker(0, addresses[:2]), 0.5)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many more attempts than a listener keeps callers waiting."""
+    create = socket.create_server
+    monkeypatch.setattr(workers.socket, "create_server", lambda address: create(address, backlog=2))
+    pause = time.sleep
+    monkeypatch.setattr(workers.time, "sleep", lambda seconds: pause(0.02))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_all_go_on_once_the_last_one_has_come(addresses: tuple[str, ...]) -> None:
+    """The first two call for so long that nobody would get through to them if they called each other all the time."""
+    failed: list[Exception] = []
+    all_here = threading.Barrier(3)
+
+    def wait(index: int) -> None:
+        try:
+            await_workers(Worker(index, addresses), 8)
+            with socket.create_server(("", int(addresses[index].rpartition(":")[2]))):  # as TensorFlow does then
+                all_here.wait(5)
+        except (StageError, threading.BrokenBarrierError) as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=wait, args=(index,)) for index in range(3)]
+    for thread in threads[:2]:
+        thread.start()
+    threading.Event().wait(1)
+    assert all(thread.is_alive() for thread in threads[:2])
+    start = time.monotonic()
+    threads[2].start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert time.monotonic() - start < 4
