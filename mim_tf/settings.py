@@ -103,6 +103,12 @@ class TrainingSettings(Section):
     clip_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this global norm")
     layer_decay: float = Field(1.0, gt=0, le=1, description="a block's rate relative to the next one's; 1: all alike")
     averaging: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    checkpoint_every: int = Field(100, ge=1, description="steps; an interrupted run continues there")
+
+
+class HeldOutSettings(TrainingSettings):
+    """What the trainings of stage 1 have, of which some items know nothing."""
+
     evaluate_every: int = Field(100, ge=1, description="steps; what is best on held-out items is kept")
 
 
@@ -113,31 +119,33 @@ class ContrastiveSettings(TrainingSettings):
     chunk_size: int | None = Field(None, ge=1, description="examples embedded at once, by gradient caching; null: all")
 
 
-class MaskedLanguageSettings(TrainingSettings):
+class MaskedLanguageSettings(HeldOutSettings):
     """DDA of a bidirectional text encoder."""
 
     mask_share: float = Field(0.15, gt=0, lt=1, description="share of a title's tokens to be predicted")
     whole_words: bool = Field(False, description="mask all pieces of a word together")
 
 
-class CausalLanguageSettings(TrainingSettings):
+class CausalLanguageSettings(HeldOutSettings):
     """DDA of a text encoder that reads from left to right."""
 
 
-class MaskedImageSettings(TrainingSettings):
+class MaskedImageSettings(HeldOutSettings):
     """DDA of a transformer for images."""
 
     mask_share: float = Field(0.6, gt=0, lt=1, description="share of an image's squares to be predicted")
-    mask_size: int | None = Field(None, ge=1, description="pixels, side of a square; null: the encoder's stride")
+    mask_size: int | None = Field(
+        None, ge=1, description="pixels, side of a square; null: about a seventh of the image's"
+    )
 
 
-class ImageViewsSettings(ContrastiveSettings):
+class ImageViewsSettings(ContrastiveSettings, HeldOutSettings):
     """DDA of a convolutional network."""
 
     temperature: float = Field(0.2, gt=0, description="the cosine of two views is divided by it")
 
 
-class ImageTextSettings(ContrastiveSettings):
+class ImageTextSettings(ContrastiveSettings, HeldOutSettings):
     """DMA, the alignment of images and titles."""
 
     temperature: float = Field(0.07, ge=0.01, description="at the start; it learns, and stays at least 0.01")
@@ -159,9 +167,10 @@ class PretrainSettings(Section):
 
     @model_validator(mode="after")
     def _one_adaptation_each(self) -> Self:
-        for one, other in (("masked_language", "causal_language"), ("masked_image", "image_views")):
-            if getattr(self, one) and getattr(self, other):
-                raise ValueError(f"`{one}` and `{other}` adapt the same encoder: set one of them")
+        if self.masked_language and self.causal_language:
+            raise ValueError("`masked_language` and `causal_language` adapt the same encoder: set one of them")
+        if self.masked_image and self.image_views:
+            raise ValueError("`masked_image` and `image_views` adapt the same encoder: set one of them")
         return self
 
 

@@ -74,7 +74,7 @@ def training_batches(
         count for count in range(1, batch_size + 1) if batch_size % count == 0 and batch_size // count <= _LARGEST_SLICE
     )
     rows = examples.batch(batch_size // slices, drop_remainder=True).enumerate(first_batch * slices)
-    return _joined(_assembled(rows, assemble, pipeline), slices).prefetch(1)
+    return _joined(_assembled(rows, assemble, pipeline), slices, batch_size).prefetch(1)
 
 
 def evaluation_batches(
@@ -136,18 +136,19 @@ def _assembled(slices: tf.data.Dataset, assemble: Assemble, pipeline: tf.Tensor)
     )
 
 
-def _joined(slices: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """Batches of `count` slices each."""
-    if count == 1:
-        return slices
-    return slices.batch(count, drop_remainder=True).map(
-        lambda batch: {name: _merged(rows) for name, rows in batch.items()}
-    )
+def _joined(slices: tf.data.Dataset, count: int, batch_size: int) -> tf.data.Dataset:
+    """Batches of `count` slices each, of known sizes and without end, as strategies want to know."""
+
+    def join(batch: Tensors) -> Tensors:
+        return {name: _rows_of(parts, batch_size) for name, parts in batch.items()}
+
+    batches = slices.batch(count, drop_remainder=True).map(join)
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def _merged(rows: tf.Tensor) -> tf.Tensor:
-    """`[slices, rows, ...]` to `[slices * rows, ...]`."""
-    return tf.reshape(rows, [rows.shape[0] * rows.shape[1], *rows.shape[2:]])
+def _rows_of(parts: tf.Tensor, rows: int) -> tf.Tensor:
+    """`[slices, rows of a slice, ...]` to `[rows, ...]`."""
+    return tf.reshape(parts, [rows, *parts.shape[2:]])
 
 
 def _derived(seed: tf.Tensor, *path: int | tf.Tensor) -> tf.Tensor:

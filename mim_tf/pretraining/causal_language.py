@@ -58,7 +58,7 @@ class CausalLanguage(keras.Model):
         return {"token_ids": self.tokenizer.tokenize(examples["title"], self.length)}
 
     def losses_of(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
-        """`loss`, `accuracy` and `perplexity` of what `assemble` returns, float32 scalars."""
+        """`loss` and `accuracy` of what `assemble` returns, float32 scalars."""
         token_ids = batch["token_ids"]
         mask = self.tokenizer.mask(token_ids)
         sequence = self.backbone({"token_ids": token_ids, "padding_mask": mask}, training=training)["sequence"]

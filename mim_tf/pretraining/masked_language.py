@@ -81,7 +81,7 @@ class MaskedLanguage(keras.Model):
         return {"token_ids": token_ids, "targets": targets, "chosen": chosen}
 
     def losses_of(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
-        """`loss`, `accuracy` and `perplexity` of what `assemble` returns, float32 scalars."""
+        """`loss` and `accuracy` of what `assemble` returns, float32 scalars."""
         inputs = {"token_ids": batch["token_ids"], "padding_mask": self.tokenizer.mask(batch["targets"])}
         sequence = self.backbone(inputs, training=training)["sequence"]
         # Only the chosen places meet the vocabulary: [chosen, vocabulary] is a seventh of [batch, length, vocabulary].

@@ -7,13 +7,12 @@ from pathlib import Path
 import keras
 
 from mim_tf.data.record_schema import PAIRS
-from mim_tf.encoders import layer_rates
 from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import Settings
 from mim_tf.training.input import Records
 from mim_tf.training.loop import train
-from mim_tf.training.models import adapt, load_encoders, records_folder, save_item_encoder
+from mim_tf.training.models import adapt, load_encoders, rates_of, records_folder, save_item_encoder
 from mim_tf.training.strategies import make_strategy, no_worker_lost
 from mim_tf.training.workers import worker_of
 from mim_tf.workdir import StageFolder
@@ -34,10 +33,6 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
         items = ItemEncoder(vision, text, options.fusion_units, settings.encoders.dim)
         return CsftModel(items, options.temperature, options.alpha, options.beta)
 
-    def rates(model: CsftModel) -> dict[str, float]:
-        encoders = (model.items.vision, model.items.text)
-        return {path: rate for encoder in encoders for path, rate in layer_rates(encoder, options.layer_decay).items()}
-
     model, metrics = train(
         make_model,
         Records(records_folder(prepare), PAIRS, int(prepare.metrics["pairs"])),
@@ -48,7 +43,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
         seed=settings.seed,
         strategy=strategy,
         worker=worker,
-        rates=rates,
+        rates=lambda model: rates_of(options, model.items.vision, model.items.text),
     )
     if worker.is_chief:
         save_item_encoder(stage, model.items)

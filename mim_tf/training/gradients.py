@@ -92,7 +92,7 @@ def _chunked(rows: tf.Tensor, chunk_size: int) -> tf.Tensor:
 def _each(embed: Any, count: int) -> tf.Tensor:
     """The embeddings of all chunks, one chunk after the other, `[rows, embeddings, dim]`."""
     embeddings = tf.map_fn(embed, tf.range(count), parallel_iterations=1, fn_output_signature=tf.float32)
-    return tf.concat(tf.unstack(embeddings, count), axis=0)
+    return tf.reshape(embeddings, [-1, *embeddings.shape[2:]])
 
 
 def _without_traces(objective: keras.Model, compute: Any) -> tf.Tensor:

@@ -21,12 +21,12 @@ from mim_tf.training.projector import write_projector
 
 # A sample where there are more: the similarities of all pairs are computed.
 MOST_ITEMS = 5000
-_BATCH_SIZE = 256
 _PICTURED = 8
-_SCORE = "recall_at_10"
+_SCORE = "mrr"  # which, unlike a recall, grows until every rank is the first
+_PHOTO_SIZE = 128  # pixels, of pictures; embeddings are of the whole ones
 
 
-def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
+def held_out_losses(records: Path, seed: int, batch_size: int) -> Callable[[Any], Evaluation]:
     """Evaluate an adaptation by its losses on held-out items, with the same masks and views every time.
 
     Masked images are also drawn, with what was made of them.
@@ -34,13 +34,14 @@ def held_out_losses(records: Path, seed: int) -> Callable[[Any], Evaluation]:
     Args:
         records: what `prepare` wrote.
         seed: of masks and views.
+        batch_size: examples at once; of views, those that are told apart.
     """
 
     def evaluate(objective: Any) -> Evaluation:
         batches = evaluation_batches(
             records,
             HELD_OUT_ITEMS,
-            batch_size=_BATCH_SIZE,
+            batch_size=batch_size,
             decode=objective.decode,
             assemble=objective.assemble,
             seed=seed,
@@ -77,22 +78,23 @@ class _Items(NamedTuple):
 
     images: np.ndarray  # [items, dim]
     texts: np.ndarray  # [items, dim]
-    photos: np.ndarray  # [items, size, size, 3] uint8
+    photos: np.ndarray  # [items, size, size, 3] uint8, at most 128 pixels
     titles: list[str]
     categories: list[str]
 
 
-def held_out_retrieval(records: Path) -> Callable[[ImageText], Evaluation]:
+def held_out_retrieval(records: Path, batch_size: int) -> Callable[[ImageText], Evaluation]:
     """Evaluate an alignment by how early each held-out image finds its title, and each title its image.
 
-    The score is the mean of both recalls at 10. Queries with their best results are drawn.
+    The score is the mean of both reciprocal ranks. Queries with their best results are drawn.
 
     Args:
         records: what `prepare` wrote.
+        batch_size: items embedded at once.
     """
 
     def evaluate(objective: ImageText) -> Evaluation:
-        items = _embedded(objective, records)
+        items = _embedded(objective, records, batch_size)
         directions = {"image_to_text": (items.images, items.texts), "text_to_image": (items.texts, items.images)}
         scalars = {
             f"{direction}_{name}": value
@@ -102,22 +104,24 @@ def held_out_retrieval(records: Path) -> Callable[[ImageText], Evaluation]:
         scalars["alignment"] = float(alignment(items.images, items.texts))
         scalars["image_uniformity"] = float(uniformity(items.images))
         scalars["text_uniformity"] = float(uniformity(items.texts))
-        _draw(items, items.images, items.texts, "image_to_title")
-        _draw(items, items.texts, items.images, "title_to_image")
+        if tf.summary.should_record_summaries():
+            _draw(items, items.images, items.texts, "image_to_title")
+            _draw(items, items.texts, items.images, "title_to_image")
         return Evaluation(sum(scalars[f"{direction}_{_SCORE}"] for direction in directions) / 2, scalars)
 
     return evaluate
 
 
-def project_held_out(objective: ImageText, records: Path, folder: Path) -> None:
+def project_held_out(objective: ImageText, records: Path, batch_size: int, folder: Path) -> None:
     """Write held-out items for TensorBoard's projector: embeddings of images and titles, with thumbnails.
 
     Args:
         objective: the trained alignment.
         records: what `prepare` wrote.
+        batch_size: items embedded at once.
         folder: of the projector alone; what it wrote there before is replaced.
     """
-    items = _embedded(objective, records)
+    items = _embedded(objective, records, batch_size)
     write_projector(
         folder,
         {"image": items.images, "title": items.texts},
@@ -127,20 +131,29 @@ def project_held_out(objective: ImageText, records: Path, folder: Path) -> None:
     )
 
 
-def _embedded(objective: ImageText, records: Path) -> _Items:
+def _embedded(objective: ImageText, records: Path, batch_size: int) -> _Items:
     batches = evaluation_batches(
         records,
         HELD_OUT_ITEMS,
-        batch_size=_BATCH_SIZE,
+        batch_size=batch_size,
         decode=lambda record: objective.decode(record) | {"category": record["category"]},
         assemble=lambda examples, seed: examples | {"batch": objective.tokenize(examples)},
         seed=0,
         most=MOST_ITEMS,
         verify=False,
     )
-    columns = [(_embed(objective, rows["batch"]), rows["image"], rows["title"], rows["category"]) for rows in batches]
+    columns = [
+        (_embed(objective, rows["batch"]), _photos(rows["image"]), rows["title"], rows["category"]) for rows in batches
+    ]
     embeddings, photos, titles, categories = (np.concatenate(column) for column in zip(*columns, strict=True))
     return _Items(embeddings[:, 0], embeddings[:, 1], photos, _texts(titles), _texts(categories))
+
+
+def _photos(images: tf.Tensor) -> tf.Tensor:
+    """Images small enough to keep all of them, uint8."""
+    if images.shape[1] <= _PHOTO_SIZE:
+        return images
+    return tf.saturate_cast(tf.image.resize(images, [_PHOTO_SIZE, _PHOTO_SIZE], "area"), tf.uint8)
 
 
 def _texts(strings: np.ndarray) -> list[str]:

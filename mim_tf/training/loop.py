@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import shutil
 import sys
@@ -16,16 +17,17 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mim_tf.errors import StageStoppedError
-from mim_tf.settings import TrainingSettings
+from mim_tf.settings import HeldOutSettings, TrainingSettings
 from mim_tf.training.checkpoints import Checkpoints
 from mim_tf.training.input import Records, distributed_batches, epoch_steps
 from mim_tf.training.stopping import StopSignal
 from mim_tf.training.strategies import wait_for_all
 from mim_tf.training.trainer import Objective, StopRequestedError, Trainer
 from mim_tf.training.workers import ALONE, Worker
+from mim_tf.workdir import write_aside
 
 STEPS_PER_LOOP = 20
-STEPS_PER_CHECKPOINT = 100
+_SCALARS = "scalars.json"
 
 AnyObjective = TypeVar("AnyObjective", bound=Objective)
 
@@ -103,7 +105,7 @@ def train(
                 batches_from=lambda step: distributed_batches(objective, records, options, seed, step, strategy),
                 stop_requested=lambda: stop.requested,
             )
-            run = _Run(trainer, checkpoints, tensorboard, steps, options.evaluate_every, worker, evaluate)
+            run = _Run(trainer, checkpoints, tensorboard, steps, options, worker, evaluate)
         try:
             run.to_the_end()
             wait_for_all(strategy)  # the chief may still be writing what all of them read now
@@ -126,11 +128,13 @@ class _Run(orbit.AbstractEvaluator):
         checkpoints: Path,
         tensorboard: Path,
         steps: int,
-        evaluate_every: int,
+        options: TrainingSettings,
         worker: Worker,
         evaluate: Callable[[Any], Evaluation],
     ):
-        self._trainer, self._steps, self._evaluate_every, self._evaluate = trainer, steps, evaluate_every, evaluate
+        self._trainer, self._steps, self._evaluate = trainer, steps, evaluate
+        self._evaluate_every = options.evaluate_every if isinstance(options, HeldOutSettings) else steps
+        self._checkpoint_every = options.checkpoint_every
         self._tensorboard = str(tensorboard) if worker.is_chief else None
         self._scalars: dict[str, float] = {}
         self._best_score = tf.Variable(-math.inf, trainable=False)
@@ -139,10 +143,14 @@ class _Run(orbit.AbstractEvaluator):
         everything.best_score, everything.evaluated_at = self._best_score, self._evaluated_at
         weights = tf.train.Checkpoint(variables=[variable.value for variable in trainer.objective.variables])
         # All workers save, since saving may take them all; the chief alone to where everyone reads.
-        own = checkpoints if worker.is_chief else _emptied(_beside(checkpoints, worker))
-        self._last = Checkpoints(everything, own, read_from=checkpoints, step=trainer.step)
-        self._best = Checkpoints(weights, own / "best", read_from=checkpoints / "best", step=trainer.step)
-        self._last.restore()
+        self._own = checkpoints if worker.is_chief else _emptied(_beside(checkpoints, worker))
+        self._is_chief = worker.is_chief
+        places = {"training": checkpoints, "step": trainer.step}
+        self._last = Checkpoints(everything, self._own, read_from=checkpoints, **places)
+        self._best = Checkpoints(weights, self._own / "best", read_from=checkpoints / "best", **places)
+        if self._last.exist:
+            self._last.restore()
+            self._scalars = json.loads((checkpoints / _SCALARS).read_text(encoding="utf-8"))
 
     def to_the_end(self) -> None:
         """Train, evaluate and save until all steps are done."""
@@ -160,7 +168,7 @@ class _Run(orbit.AbstractEvaluator):
                 summary_dir=self._tensorboard,
             )
             while not self._settle(done, controller):
-                ends = (_next(done, self._evaluate_every), _next(done, STEPS_PER_CHECKPOINT), self._steps)
+                ends = (_next(done, self._evaluate_every), _next(done, self._checkpoint_every), self._steps)
                 controller.train(min(ends), checkpoint_at_completion=False)
                 done = self._trainer.steps_done
 
@@ -170,7 +178,7 @@ class _Run(orbit.AbstractEvaluator):
         if done > self._evaluated_at.numpy() and (ends or done % self._evaluate_every == 0):
             controller.evaluate()
             self._evaluated_at.assign(done)
-        if done and (ends or done % STEPS_PER_CHECKPOINT == 0):
+        if done and (ends or done % self._checkpoint_every == 0):
             self.save()
         return ends
 
@@ -179,13 +187,16 @@ class _Run(orbit.AbstractEvaluator):
         average = self._trainer.average
         with average.in_place() if average else contextlib.nullcontext():
             evaluation = self._evaluate(self._trainer.objective)
-            if evaluation.score > self._best_score.numpy():
+            # Of equals the later one: a score may have no better value.
+            if math.isfinite(evaluation.score) and evaluation.score >= self._best_score.numpy():
                 self._best_score.assign(evaluation.score)
                 self._best.save()
         return held_out(evaluation)
 
     def save(self) -> None:
-        """Save a checkpoint to continue from."""
+        """Save a checkpoint to continue from, and what the last steps have shown."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        write_aside(self._own / _SCALARS, json.dumps(self._scalars | self._trainer.speed()))
         self._last.save()
 
     def hand_over(self) -> dict[str, float]:
@@ -196,10 +207,12 @@ class _Run(orbit.AbstractEvaluator):
         elif trainer.average:
             trainer.average.swap()
         measured = held_out(self._evaluate(trainer.objective))
+        if not self._is_chief:
+            _emptied(self._own)
         return {**self._scalars, **measured, "steps": float(self._steps), **trainer.speed()}
 
     def _show(self, means: dict[str, float], bar: tqdm) -> None:
-        self._scalars = dict(means)
+        self._scalars = {name: value for name, value in means.items() if math.isfinite(value)}
         bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
         bar.update(self._trainer.steps_done - bar.n)
 

@@ -15,6 +15,7 @@ from mim_tf.encoders import (
     TextEncoder,
     VisionEncoder,
     add_lora,
+    layer_rates,
     recompute_activations,
     text_encoder,
     train_last_blocks,
@@ -22,7 +23,7 @@ from mim_tf.encoders import (
 )
 from mim_tf.errors import SettingsError
 from mim_tf.finetuning.item_encoder import ItemEncoder
-from mim_tf.settings import EncoderSettings, EncoderTrainingSettings
+from mim_tf.settings import EncoderSettings, EncoderTrainingSettings, TrainingSettings
 from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
 
 
@@ -102,6 +103,11 @@ def _adapt(encoder: Encoder, options: EncoderTrainingSettings, section: str) -> 
             add_lora(encoder, options.lora_rank)
     if options.recompute:
         recompute_activations(encoder)
+
+
+def rates_of(options: TrainingSettings, *encoders: Encoder) -> dict[str, float]:
+    """Relative learning rates by the paths of the encoders' variables, which differ from one encoder to the other."""
+    return {path: rate for encoder in encoders for path, rate in layer_rates(encoder, options.layer_decay).items()}
 
 
 def read_vocabulary(prepare: StageFolder) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,21 +11,24 @@ import keras
 import tensorflow as tf
 
 from mim_tf.data.record_schema import TRAIN_ITEMS, RecordSchema
-from mim_tf.encoders import Encoder, TextEncoder, VisionEncoder, layer_rates
+from mim_tf.encoders import Encoder, TextEncoder, VisionEncoder
 from mim_tf.errors import SettingsError
 from mim_tf.pretraining.causal_language import CausalLanguage
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.image_views import ImageViews
 from mim_tf.pretraining.masked_image import MaskedImage
 from mim_tf.pretraining.masked_language import MaskedLanguage
-from mim_tf.settings import Settings, TrainingSettings
+from mim_tf.settings import HeldOutSettings, Settings
 from mim_tf.training.held_out import held_out_losses, held_out_retrieval, project_held_out
 from mim_tf.training.input import Records, epoch_steps
 from mim_tf.training.loop import held_out, nothing_held_out, train
-from mim_tf.training.models import build_text, build_vision, records_folder, save_encoder, save_encoders
+from mim_tf.training.models import build_text, build_vision, rates_of, records_folder, save_encoder, save_encoders
 from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all
+from mim_tf.training.trainer import chunk_size_of
 from mim_tf.training.workers import Worker, worker_of
 from mim_tf.workdir import StageFolder, write_aside
+
+_MOST_AT_ONCE = 256  # of an evaluation
 
 
 class _Adaptation(NamedTuple):
@@ -58,23 +61,22 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     strategy = make_strategy(settings.pretrain.strategy)  # before anything else of TensorFlow
     stage = _Stage(settings, workdir, strategy, worker_of(settings.pretrain.strategy))
     adaptations = _adaptations(settings)
-    for name, options in (*adaptations.items(), ("image_text", settings.pretrain.image_text)):
-        if options:  # what the last training refuses is not to come to light after the first
-            stage.check(name, options)
+    stage.check(adaptations)
     for name, options in adaptations.items():
-        if options:
-            stage.adapt(name, options)
+        stage.adapt(name, options)
     return stage.align()
 
 
-def _adaptations(settings: Settings) -> dict[str, TrainingSettings | None]:
+def _adaptations(settings: Settings) -> dict[str, HeldOutSettings]:
+    """Those that are set, in the order in which they run."""
     chosen = settings.pretrain
-    return {
+    known = {
         "masked_language": chosen.masked_language,
         "causal_language": chosen.causal_language,
         "masked_image": chosen.masked_image,
         "image_views": chosen.image_views,
     }
+    return {name: options for name, options in known.items() if options}
 
 
 class _Stage:
@@ -90,23 +92,26 @@ class _Stage:
         self._records = Records(folder, TRAIN_ITEMS, counts[TRAIN_ITEMS])
         self._holds_out = self._prepare.metrics["items_held_out"] > 0
 
-    def check(self, name: str, options: TrainingSettings) -> None:
-        """Refuse a training whose batches the records or the strategy do not give."""
-        epoch_steps(self._records.count, options, self._strategy.num_replicas_in_sync, f"pretrain.{name}")
+    def check(self, adaptations: Mapping[str, HeldOutSettings]) -> None:
+        """Refuse now what would come to light only when the trainings before it are done."""
+        alignment = self._settings.pretrain.image_text
+        for name, options in (*adaptations.items(), *([("image_text", alignment)] if alignment else [])):
+            epoch_steps(self._records.count, options, self._strategy.num_replicas_in_sync, f"pretrain.{name}")
+        for name in list(adaptations)[1:]:  # the first one is made at once anyway
+            self._objective(name, adaptations[name])
 
-    def adapt(self, name: str, options: TrainingSettings) -> None:
+    def adapt(self, name: str, options: HeldOutSettings) -> None:
         """Train one encoder alone, unless an interrupted run has done so."""
-        modality, make = _ADAPTATIONS[name]
         folder = self._stage.path / name
         done = folder / "metrics.json"
         if not done.exists():
-            encoder, metrics = self._adapted(name, modality, make, options)
+            encoder, metrics = self._adapted(name, options)
             if self._worker.is_chief:
                 save_encoder(encoder, folder / "encoder")
                 write_aside(done, json.dumps(metrics, indent=2) + "\n")
             wait_for_all(self._strategy)  # the others read what the chief has written
         self._note(name, json.loads(done.read_text(encoding="utf-8")))
-        start = {"weights": str(folder / "encoder")}
+        start, modality = {"weights": str(folder / "encoder")}, _ADAPTATIONS[name].modality
         section = self._encoders.vision if modality == "vision" else self._encoders.text
         self._encoders = self._encoders.model_copy(update={modality: section.model_copy(update=start)})
 
@@ -116,55 +121,64 @@ class _Stage:
         if options is None:
             vision, text = self._vision(), self._text()
             if self._holds_out:
-                evaluation = held_out_retrieval(self._records.folder)(ImageText(vision, text))
+                evaluation = held_out_retrieval(self._records.folder, _MOST_AT_ONCE)(ImageText(vision, text))
                 self._note("encoders", held_out(evaluation))
         else:
+            records, at_once = self._records.folder, self._at_once(options)
             objective, metrics = self._train(
                 "image_text",
                 options,
                 lambda: ImageText(self._vision(), self._text(), temperature=options.temperature, loss=options.loss),
-                evaluate=held_out_retrieval(self._records.folder) if self._holds_out else nothing_held_out,
-                rates=lambda model: _rates(options, model.vision, model.text),
+                evaluate=held_out_retrieval(records, at_once) if self._holds_out else nothing_held_out,
+                rates=lambda model: rates_of(options, model.vision, model.text),
             )
             self._note("image_text", metrics)
             vision, text = objective.vision, objective.text
             if self._holds_out and self._worker.is_chief:
-                project_held_out(objective, self._records.folder, self._stage.tensorboard / "projector")
+                project_held_out(objective, records, at_once, self._stage.tensorboard / "projector")
         if self._worker.is_chief:
             save_encoders(self._stage, vision, text)
         return self._metrics
 
-    def _adapted(
-        self, name: str, modality: str, make: Callable[[Any, Any], keras.Model], options: TrainingSettings
-    ) -> tuple[Encoder, dict[str, float]]:
+    def _adapted(self, name: str, options: HeldOutSettings) -> tuple[Encoder, dict[str, float]]:
         encoders: list[Encoder] = []
 
         def objective() -> keras.Model:
-            encoders.append(self._vision() if modality == "vision" else self._text())
-            if not any(variable.trainable for variable in encoders[0].backbone.weights):
-                raise SettingsError(
-                    f"`encoders.{modality}.trainable_blocks` must be at least 1 for `pretrain.{name}` to adapt them."
-                )
-            try:
-                return make(encoders[0], options)
-            except ValueError as error:
-                raise SettingsError(f"pretrain.{name}: {error}") from error
+            encoder, model = self._objective(name, options)
+            encoders.append(encoder)
+            return model
 
+        at_once = self._at_once(options)
+        evaluate = held_out_losses(self._records.folder, self._settings.seed, at_once)
         _, metrics = self._train(
             name,
             options,
             objective,
-            evaluate=held_out_losses(self._records.folder, self._settings.seed)
-            if self._holds_out
-            else nothing_held_out,
-            rates=lambda model: _rates(options, encoders[0]),
+            evaluate=evaluate if self._holds_out else nothing_held_out,
+            rates=lambda model: rates_of(options, encoders[0]),
         )
         return encoders[0], metrics
 
+    def _objective(self, name: str, options: HeldOutSettings) -> tuple[Encoder, keras.Model]:
+        modality, make = _ADAPTATIONS[name]
+        encoder: Encoder = self._vision() if modality == "vision" else self._text()
+        if not any(variable.trainable for variable in encoder.backbone.weights):
+            raise SettingsError(
+                f"`encoders.{modality}.trainable_blocks` must be at least 1 for `pretrain.{name}` to adapt them."
+            )
+        try:
+            return encoder, make(encoder, options)
+        except ValueError as error:
+            raise SettingsError(f"pretrain.{name}: {error}") from error
+
+    def _at_once(self, options: HeldOutSettings) -> int:
+        """Examples that an evaluation takes at once: what a training step has room for has room there, too."""
+        per_replica = options.batch_size // self._strategy.num_replicas_in_sync
+        return min(chunk_size_of(options) or per_replica, _MOST_AT_ONCE)
+
     def _train(
-        self, name: str, options: TrainingSettings, objective: Callable[[], keras.Model], **how: Any
+        self, name: str, options: HeldOutSettings, objective: Callable[[], keras.Model], **how: Any
     ) -> tuple[Any, dict[str, float]]:
-        keras.utils.set_random_seed(self._settings.seed)  # each training alike, whatever ran before it
         return train(
             objective,
             self._records,
@@ -179,17 +193,12 @@ class _Stage:
         )
 
     def _vision(self) -> VisionEncoder:
+        keras.utils.set_random_seed(self._settings.seed)  # each encoder alike, whatever was made before it
         return build_vision(self._encoders)
 
     def _text(self) -> TextEncoder:
+        keras.utils.set_random_seed(self._settings.seed)
         return build_text(self._encoders, self._prepare)
 
     def _note(self, name: str, metrics: dict[str, float]) -> None:
         self._metrics |= {f"{name}_{key}": value for key, value in metrics.items()}
-
-
-def _rates(options: TrainingSettings, *encoders: Encoder) -> dict[str, float]:
-    """Relative learning rates of the encoders' variables; both have paths of their own."""
-    if options.layer_decay == 1:
-        return {}
-    return {path: rate for encoder in encoders for path, rate in layer_rates(encoder, options.layer_decay).items()}

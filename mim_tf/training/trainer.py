@@ -159,38 +159,43 @@ class Trainer(orbit.AbstractTrainer):
     def _step(self, batch: Batch, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         strategy = self._strategy
         statistics = strategy.run(self._batch_statistics)
-        gradients, values, norm = strategy.run(self._gradients, (batch, stop))
+        gradients, values, norm, moved = strategy.run(self._gradients, (batch, stop))
         values, norm = (strategy.experimental_local_results(value)[0] for value in (values, norm))
         finite = tf.math.is_finite(norm)  # the same on all replicas, as the gradients are
         if finite:
-            strategy.run(self._apply, (gradients, norm))
+            strategy.run(self._apply, (gradients, norm, moved))
         else:
-            strategy.run(self._put_back, (statistics,))
+            strategy.run(self._set_statistics, (statistics,))
             self.skipped.assign_add(1)
         self.step.assign_add(1)
         return values, finite
 
-    def _gradients(self, batch: Batch, stop: tf.Tensor) -> tuple[Gradients, tf.Tensor, tf.Tensor]:
-        """On each replica: gradients and scalars, both averaged over all replicas, and the gradients' global norm."""
+    def _gradients(self, batch: Batch, stop: tf.Tensor) -> tuple[Gradients, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """On each replica the same: gradients, scalars, the gradients' global norm, and where batch statistics went."""
         gradients, scalars = self._gradients_of(self.objective, batch)
         self._names = [*scalars, "gradient_norm"]
         values = tf.stack([*scalars.values(), tf.cast(stop, tf.float32)])
+        moved = self._batch_statistics()
         if self._strategy.num_replicas_in_sync > 1:
-            mean = tf.distribute.ReduceOp.MEAN
-            *gradients, values = tf.distribute.get_replica_context().all_reduce(mean, [*gradients, values])
+            # Statistics too: of chunks, each replica has its own.
+            means = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.MEAN, [values, *moved, *gradients]
+            )
+            values, moved, gradients = means[0], means[1 : len(moved) + 1], means[len(moved) + 1 :]
         norm = tf.linalg.global_norm(gradients)
-        return gradients, tf.concat([values[:-1], [norm], values[-1:]], axis=0), norm
+        return gradients, tf.concat([values[:-1], [norm], values[-1:]], axis=0), norm, moved
 
     def _batch_statistics(self) -> list[tf.Tensor]:
-        """What batch normalisation keeps, before the forward pass moves it."""
+        """What batch normalisation keeps, which a forward pass moves."""
         return [tf.identity(variable) for variable in batch_statistics(self.objective)]
 
-    def _put_back(self, statistics: list[tf.Tensor]) -> None:
+    def _set_statistics(self, statistics: list[tf.Tensor]) -> None:
         for variable, value in zip(batch_statistics(self.objective), statistics, strict=True):
             variable.assign(value)
 
-    def _apply(self, gradients: Gradients, norm: tf.Tensor) -> None:
+    def _apply(self, gradients: Gradients, norm: tf.Tensor, statistics: list[tf.Tensor]) -> None:
         """On each replica, alike: clip, move, average."""
+        self._set_statistics(statistics)
         clipped, _ = tf.clip_by_global_norm(gradients, self._options.clip_norm, use_norm=norm)
         self.optimizer.apply(clipped, self.objective.trainable_variables)
         if self.average:

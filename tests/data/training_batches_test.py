@@ -89,6 +89,20 @@ def test_a_batch_is_the_same_wherever_one_starts(folder: Path, batch_size: int) 
         assert_equal(rest, whole[first:])
 
 
+@pytest.mark.parametrize(("batch_size", "slice_size"), [(8, 4), (15, 3), (7, 1), (4, 4)])
+def test_large_batches_are_assembled_in_equal_slices(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, slice_size: int
+) -> None:
+    in_one = items(batches(folder, 6, batch_size=batch_size))
+    monkeypatch.setattr(module, "_LARGEST_SLICE", 4)
+    whole = batches(folder, 6, batch_size=batch_size)
+    assert items(whole) == in_one
+    assert all(batch["item"].shape == batch["noise"].shape == (batch_size,) for batch in whole)
+    seeds = np.concatenate([batch["seed"].reshape(-1, 2) for batch in whole])  # of a slice, in the place of rows
+    assert len(np.unique(seeds, axis=0)) == len(seeds) == 6 * batch_size // slice_size
+    assert_equal(batches(folder, 3, batch_size=batch_size, first_batch=3), whole[3:])
+
+
 def test_every_record_comes_once_per_epoch_in_another_order(folder: Path) -> None:
     order = items(batches(folder, RECORDS))  # four epochs of batches of four
     epochs = [tuple(order[first : first + RECORDS]) for first in range(0, 4 * RECORDS, RECORDS)]

@@ -23,9 +23,8 @@ STEPS = 3 * EPOCH
 
 
 @pytest.fixture(autouse=True)
-def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints every 10 steps, loops of 5, of 30 steps in all."""
-    monkeypatch.setattr(loop, "STEPS_PER_CHECKPOINT", 10)
+def short_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 5 steps, of 30 in all."""
     monkeypatch.setattr(loop, "STEPS_PER_LOOP", 5)
 
 
@@ -212,7 +211,7 @@ def test_the_last_and_the_best_checkpoint_are_there_and_no_others(folder: Path) 
         fit(folder, dying_at(17), evaluate=score_of)
     fit(folder, evaluate=score_of)
     found = sorted(path.name for path in (folder / "checkpoints").glob("*"))
-    assert found == ["best", "checkpoint", "ckpt-30.data-00000-of-00001", "ckpt-30.index"]
+    assert found == ["best", "checkpoint", "ckpt-30.data-00000-of-00001", "ckpt-30.index", "scalars.json"]
     best = sorted(path.suffix for path in (folder / "checkpoints" / "best").glob("ckpt*"))
     assert best == [".data-00000-of-00001", ".index"]
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mim_tf.data.record_schema import TRAIN_ITEMS, RecordSchema, Shard
 from mim_tf.data.record_writer import encode
-from mim_tf.settings import ContrastiveSettings
+from mim_tf.settings import ImageViewsSettings
 from mim_tf.training.input import Records
 from mim_tf.training.loop import Evaluation, nothing_held_out, train
 
@@ -86,11 +86,12 @@ class Toy(keras.Model):
 def fit(folder: Path, make: Callable[[], Any] = Toy, *, evaluate: Any = nothing_held_out, **changes: Any) -> Any:
     """Train in a folder that holds `records/`; the objective and its metrics."""
     keras.utils.set_random_seed(5)
-    options = {"batch_size": BATCH, "epochs": 3, "learning_rate": 0.05, "warmup": 0.1, "evaluate_every": 7}
+    options = {"batch_size": BATCH, "epochs": 3, "learning_rate": 0.05, "warmup": 0.1}
+    options |= {"checkpoint_every": 10, "evaluate_every": 7}
     return train(
         make,
         Records(folder / "records", TRAIN_ITEMS, RECORDS),
-        ContrastiveSettings(**options | changes),
+        ImageViewsSettings(**options | changes),
         section="pretrain.toy",
         checkpoints=folder / "checkpoints",
         tensorboard=folder / "tensorboard",
