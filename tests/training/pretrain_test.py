@@ -72,12 +72,26 @@ def test_the_alignment_starts_from_what_the_adaptations_left(items: str, tmp_pat
     assert furthest(handed_over(plain), adapted(tmp_path)) > 1e-4  # the adaptations have learnt
 
 
+def test_what_a_later_training_refuses_is_refused_before_the_first(items: str, tmp_path: Path) -> None:
+    adaptations = {"masked_language": ONE_EPOCH, "masked_image": ONE_EPOCH | {"mask_size": 5}, "image_text": None}
+    with pytest.raises(SettingsError, match=r"pretrain\.masked_image: `mask_size` must be a multiple of 16"):
+        pretrain.run(prepared(items, tmp_path, pretrain=adaptations), tmp_path)
+    assert not (tmp_path / "pretrain" / "masked_language").exists()
+
+
 def test_nothing_to_train_hands_over_and_measures_plain_encoders(items: str, tmp_path: Path) -> None:
     metrics = pretrain.run(prepared(items, tmp_path, pretrain={"image_text": None}), tmp_path)
     assert {name.removeprefix("encoders_held_out_text_to_image_") for name in metrics if "text_to_image" in name} == {
         *("recall_at_1", "recall_at_5", "recall_at_10", "mrr")
     }
-    assert len(load_encoders(StageFolder(tmp_path, "pretrain"), "float32")) == 2
+    again = tmp_path / "again"
+    pretrain.run(prepared(items, again, pretrain={"image_text": None}), again)
+    for one, other in zip(
+        load_encoders(StageFolder(tmp_path, "pretrain"), "float32"),
+        load_encoders(StageFolder(again, "pretrain"), "float32"),
+        strict=True,
+    ):
+        assert furthest(one.get_weights(), other.get_weights()) == 0  # the projections, too, begin alike
 
 
 def test_without_held_out_items_the_last_weights_are_handed_over(items: str, tmp_path: Path) -> None:
@@ -94,11 +108,15 @@ def test_an_adaptation_that_is_done_is_not_done_again(
         items, tmp_path, pretrain={"masked_language": ONE_EPOCH, "masked_image": ONE_EPOCH, "image_text": None}
     )
 
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        raise KeyboardInterrupt
+    train = pretrain.train
+
+    def interrupted(*arguments: Any, section: str, **options: Any) -> Any:
+        if section == "pretrain.masked_image":
+            raise KeyboardInterrupt
+        return train(*arguments, section=section, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pretrain, "MaskedImage", interrupted)
+        patched.setattr(pretrain, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrain.run(settings, tmp_path)
     encoder = tmp_path / "pretrain" / "masked_language" / "encoder" / "encoder.json"
