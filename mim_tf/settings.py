@@ -290,6 +290,8 @@ def _problem(entry: Any) -> str:
         return f"`{'.'.join(path)}` is not a setting. Known here: {known}."
     if entry["type"] == "missing":
         return f"`{'.'.join(path)}` must be set."
+    if isinstance(entry["input"], dict):  # a rule between settings names them itself
+        return f"`{'.'.join(path)}`: {entry['msg'].removeprefix('Value error, ')}."
     return f"`{'.'.join(path)}`: {entry['msg']}. Received: {entry['input']!r}."
 
 

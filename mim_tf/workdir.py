@@ -83,7 +83,7 @@ class StageFolder:
             write_aside(self._settings_file, dump_settings(settings))  # `check` goes by this one
             try:
                 yield
-            except MimError:
+            except (MimError, KeyboardInterrupt):
                 if not self._holds_work():  # the settings are what is to be mended: do not hold on to them
                     self._settings_file.unlink()
                 raise

@@ -211,7 +211,7 @@ class _Spent(NamedTuple):
 
 
 class StopRequestedError(Exception):
-    """A worker was asked to stop, and all of them did so after the same step."""
+    """A worker was asked to stop, and all of them do so after the same step."""
 
 
 def chunk_size_of(options: TrainingSettings) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass
 
@@ -74,6 +75,7 @@ def await_workers(worker: Worker, patience_seconds: float) -> None:
         raise StageError(f"`TF_CONFIG`: this worker cannot listen at {own}: {error.strerror}.") from error
     with listener:  # closed before TensorFlow takes the port; who still asks then gets its answer from TensorFlow
         # Who has answered is left in peace: callers queue up there unheard, and a full queue answers nobody.
+        print(f"waiting for {', '.join(missing)}, at most {patience_seconds:g} s", file=sys.stderr, flush=True)
         while missing := [address for address in missing if not _answers(address)]:
             if time.monotonic() > end:
                 raise StageError(

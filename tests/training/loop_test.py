@@ -120,8 +120,12 @@ def test_the_final_evaluation_comes_after_a_kill_in_it(folder: Path) -> None:
     assert list((folder / "checkpoints" / "best").glob("*.index"))
 
 
-@pytest.mark.parametrize("moment", ["step", "evaluation"])
-def test_sigterm_ends_the_step_saves_and_the_same_again_continues(tmp_path: Path, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "number"), [("step", signal.SIGTERM), ("evaluation", signal.SIGTERM), ("step", signal.SIGINT)]
+)
+def test_a_signal_ends_the_step_saves_and_the_same_again_continues(
+    tmp_path: Path, moment: str, number: signal.Signals
+) -> None:
     write_records(tmp_path / "records")
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "records").symlink_to(tmp_path / "records")
@@ -129,18 +133,18 @@ def test_sigterm_ends_the_step_saves_and_the_same_again_continues(tmp_path: Path
 
     def stop_at(step: int) -> float:
         if moment == "step" and step == 12:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return 1.0
 
     def evaluate(objective: Toy) -> Evaluation:
         if moment == "evaluation" and int(objective.step.numpy()) == 14:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return score_of(objective)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(StageStoppedError, match=r"stopped after step 1[345] of 30, with a checkpoint") as stopped:
         fit(tmp_path, lambda: Toy(stop_at), evaluate=evaluate)
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     last = int(str(stopped.value).split()[3])
     assert (tmp_path / "checkpoints" / f"ckpt-{last}.index").exists()
     again, _ = fit(tmp_path, evaluate=score_of)
