@@ -58,8 +58,9 @@ def decode(item: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def assemble(examples: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-    noise = tf.random.stateless_uniform(tf.shape(examples["item"]), seed)
-    return examples | {"seed": seed, "noise": noise}
+    rows = tf.shape(examples["item"])
+    noise = tf.random.stateless_uniform(rows, seed)
+    return examples | {"seed": tf.tile(seed[tf.newaxis], [rows[0], 1]), "noise": noise}
 
 
 def batches(folder: Path, count: int, **changes: Any) -> list[Batch]:
@@ -98,8 +99,8 @@ def test_large_batches_are_assembled_in_equal_slices(
     whole = batches(folder, 6, batch_size=batch_size)
     assert items(whole) == in_one
     assert all(batch["item"].shape == batch["noise"].shape == (batch_size,) for batch in whole)
-    seeds = np.concatenate([batch["seed"].reshape(-1, 2) for batch in whole])  # of a slice, in the place of rows
-    assert len(np.unique(seeds, axis=0)) == len(seeds) == 6 * batch_size // slice_size
+    seeds = np.concatenate([batch["seed"] for batch in whole])  # each row's is its slice's
+    assert (np.unique(seeds, axis=0, return_counts=True)[1] == slice_size).all()
     assert_equal(batches(folder, 3, batch_size=batch_size, first_batch=3), whole[3:])
 
 
@@ -130,7 +131,7 @@ def test_the_order_depends_on_the_seed_alone(folder: Path) -> None:
 
 
 def test_seeds_of_batches_differ_and_have_no_near_neighbours(folder: Path) -> None:
-    seeds = np.array([batch["seed"] for batch in batches(folder, 200)])
+    seeds = np.array([batch["seed"][0] for batch in batches(folder, 200)])
     assert seeds.dtype == np.int32
     assert seeds.shape == (200, 2)
     for column in seeds.T.astype(np.int64):
@@ -185,7 +186,7 @@ def test_workers_share_the_files_and_draw_other_seeds(folder: Path, workers: int
         assert_equal(
             batches(folder, len(own), batch_size=1, context=context, first_batch=2 * len(own)), found[-len(own) :]
         )
-        seeds |= {tuple(batch["seed"]) for batch in found[:9]}
+        seeds |= {tuple(batch["seed"][0]) for batch in found[:9]}
     assert len(seeds) == 9 * workers
 
 
@@ -223,5 +224,5 @@ def test_evaluation_reads_the_first_records_once(folder: Path, most: int, sizes:
     found = list(dataset.as_numpy_iterator())
     assert items(found) == list(range(min(most, RECORDS)))
     assert [len(batch["item"]) for batch in found] == sizes
-    assert len({tuple(batch["seed"]) for batch in found}) == len(found)
+    assert len({tuple(batch["seed"][0]) for batch in found}) == len(found)
     assert_equal(list(dataset.as_numpy_iterator()), found)

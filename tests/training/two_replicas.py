@@ -113,7 +113,7 @@ def trained(
         )
     start = _values(objective)
     step = tf.function(lambda batch: strategy.run(trainer._gradients, (batch, tf.constant(False))))
-    gradients, values, _ = tf.nest.map_structure(
+    gradients, values, *_ = tf.nest.map_structure(
         lambda value: strategy.experimental_local_results(value)[0].numpy(), step(next(iter(inputs)))
     )
     found = {"loss": values[:1], "gradients": _flat(gradients)}
