@@ -6,10 +6,9 @@
 
 The image-text alignment of a small vision transformer and a small BERT, by the `Trainer` that `pretrain` uses. Each row
 in a process of its own, whose peak resident memory is read after some steps; "before" is the same process's memory when
-everything is built, before its first step. In chunks, the peak should be flat. What grows with the batch by its nature,
-at 4,096:
+everything is built, before its first step. In chunks, what is left to grow with the batch is, at 4,096:
 
-- batches of images, uint8: 50 MB each (64 px), of which one is trained on and three are ready or in the making,
+- batches of images, uint8: 50 MB each (64 px), of which one is trained on, one is ready and one in the making,
 - which titles are equal, one byte a pair: 17 MB,
 - embeddings and their gradients: 2 MB each.
 

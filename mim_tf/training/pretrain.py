@@ -45,13 +45,15 @@ class _Adaptation(NamedTuple):
 
 _ADAPTATIONS = {
     "masked_language": _Adaptation(
-        "text", lambda text, o: MaskedLanguage(text, mask_share=o.mask_share, whole_words=o.whole_words)
+        "text",
+        lambda text, options: MaskedLanguage(text, mask_share=options.mask_share, whole_words=options.whole_words),
     ),
-    "causal_language": _Adaptation("text", lambda text, o: CausalLanguage(text)),
+    "causal_language": _Adaptation("text", lambda text, options: CausalLanguage(text)),
     "masked_image": _Adaptation(
-        "vision", lambda vision, o: MaskedImage(vision, mask_share=o.mask_share, mask_size=o.mask_size)
+        "vision",
+        lambda vision, options: MaskedImage(vision, mask_share=options.mask_share, mask_size=options.mask_size),
     ),
-    "image_views": _Adaptation("vision", lambda vision, o: ImageViews(vision, temperature=o.temperature)),
+    "image_views": _Adaptation("vision", lambda vision, options: ImageViews(vision, temperature=options.temperature)),
 }
 
 
