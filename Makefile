@@ -15,10 +15,11 @@ PACKAGES := mim_tf export serving
 demo: .venv/installed
 	$(BIN)/python -m mim_tf.demo --workdir build/demo
 
-# Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each.
+# Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each. Files in their order, not the ones with the
+# fewest tests last: those are the longest, and would leave a core idle.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The encoders against the libraries that they were published in, with the same weights. PyTorch has an environment of
 # its own: it writes cases, ours is compared with them.
