@@ -89,7 +89,7 @@ def train(
         SettingsError: the batch does not go evenly onto replicas and chunks, or there are too few records for one.
         StageError: gradients are not finite any more, or the checkpoint is of another model.
         UnavailableError: another worker is lost; TensorFlow's.
-        StageStoppedError: SIGTERM came; a checkpoint was saved.
+        StageStoppedError: SIGTERM or Ctrl-C came; a checkpoint was saved.
     """
     replicas = strategy.num_replicas_in_sync
     steps = epoch_steps(records.count, options, replicas, section) * options.epochs
