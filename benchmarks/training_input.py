@@ -23,10 +23,13 @@ import keras
 import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.data.hard_negatives import HardNegatives
 from mim_tf.data.record_schema import PAIRS, TRAIN_ITEMS
 from mim_tf.encoders import TextEncoder, VisionEncoder, vision_encoder
 from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
+from mim_tf.finetuning.multi_level import MultiLevel
+from mim_tf.finetuning.space_time_contrast import SpaceTimeContrast
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.image_views import ImageViews
 from mim_tf.pretraining.masked_image import MaskedImage
@@ -44,14 +47,14 @@ OBJECTIVES: dict[str, Callable[[VisionEncoder, TextEncoder], keras.Model]] = {
     "masked_image": lambda vision, text: MaskedImage(vision),
     "image_views": lambda vision, text: ImageViews(vision_encoder("resnet_toy", dim=DIM, image_size=64)),
     "image_text": ImageText,
-    "csft": lambda vision, text: CsftModel(ItemEncoder(vision, text, (), DIM), 0.1, 0.5, 0.5),
 }
 
 
 def measure(name: str, workdir: Path) -> str:
     """One row."""
     stage, strategy = StageFolder(workdir, "prepare"), tf.distribute.get_strategy()
-    objective = OBJECTIVES[name](*build_encoders(load_settings(CONFIG).encoders, stage))
+    encoders = build_encoders(load_settings(CONFIG).encoders, stage)
+    objective = _csft(*encoders, records_folder(stage)) if name == "csft" else OBJECTIVES[name](*encoders)
     records = Records(records_folder(stage), PAIRS if name == "csft" else TRAIN_ITEMS, BATCH)
     options = TrainingSettings(batch_size=BATCH)
     batches = distributed_batches(objective, records, options, 0, 0, strategy)
@@ -71,6 +74,11 @@ def measure(name: str, workdir: Path) -> str:
         f"{name:16}{alone:12.0f}{alone * megabytes / BATCH:10.1f}{speed['examples_per_second']:12.0f}"
         f"{speed['input_wait_share']:12.1%}"
     )
+
+
+def _csft(vision: VisionEncoder, text: TextEncoder, records: Path) -> CsftModel:
+    loss = SpaceTimeContrast(MultiLevel(0.5, 0.5), 0.1)
+    return CsftModel(ItemEncoder(vision, text, (), DIM), loss, HardNegatives(records))
 
 
 def _alone(batches: tf.data.Dataset) -> tuple[float, float]:
@@ -94,7 +102,7 @@ def main(names: list[str]) -> None:
         command = [sys.executable, "-m", "mim_tf.prepare", "--config", CONFIG, "--workdir", str(workdir), *overrides]
         subprocess.run(command, check=True, capture_output=True)
         print(f"{'objective':16}{'alone/s':>12}{'MB/s':>10}{'training/s':>12}{'waiting':>12}", flush=True)
-        for name in names or OBJECTIVES:
+        for name in names or [*OBJECTIVES, "csft"]:
             print(measure(name, workdir), flush=True)
 
 

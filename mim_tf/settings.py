@@ -43,12 +43,20 @@ class DataSettings(Section):
 
     items: str = Field(description="catalogue: path, folder or URI of Parquet, CSV or JSON lines")
     impressions: str | None = Field(None, description="impression log; needed by the rank stage")
-    pairs: str | None = Field(None, description="visual search log; without one, pairs are mined from purchases")
+    pairs: str | None = Field(None, description="visual search log; without one, pairs are mined from impressions")
+    validation_pairs: str | None = Field(None, description="search log that C-SFT is measured on; null: later rows")
     title: tuple[str, ...] = Field(("title",), min_length=1, description="item columns joined into the title text")
     validation_from: Seconds | None = Field(None, description="date or second (UTC) at which validation starts")
     history_length: int = Field(50, ge=1, description="behaviours kept per impression, the latest ones")
-    pairs_action: Literal["click", "purchase"] = Field("purchase", description="search log: what makes a pair")
-    pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: earlier purchases taken as queries")
+    neighbours: str | None = Field(
+        None,
+        description="item column of broader categories, for hard negatives; null: the categories beside it by name",
+    )
+    pairs_action: Literal["click", "purchase"] = Field("purchase", description="what makes a pair")
+    pairs_rule: Literal["co_purchase", "same_category"] = Field(
+        "co_purchase", description="mined pairs: which earlier items are queries; same_category: of the item's own"
+    )
+    pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: queries per item chosen, the latest ones")
     pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
     shards: int = Field(4, ge=1, description="record files per split")
     held_out: float = Field(0.1, ge=0, lt=1, description="share of items kept out of stage 1, by a hash of the id")
@@ -174,13 +182,37 @@ class PretrainSettings(Section):
         return self
 
 
-class CsftSettings(ContrastiveSettings):
+class SpaceTimeSettings(Section):
+    """ST-NSG: hard negatives, all replicas' candidates and those of past batches."""
+
+    queue_batches: int = Field(10, ge=0, description="k, past batches whose candidates are negatives too; 0: none")
+    momentum: float = Field(0.0, ge=0, lt=1, description="decay of a slow encoder that fills the queue; 0: none")
+
+
+class CsftSettings(ContrastiveSettings, HeldOutSettings):
     """Stage 2, C-SFT."""
 
     strategy: Strategy = Field("one_device", description="mirrored: all local devices; multi_worker: TF_CONFIG's")
+    epochs: int = Field(10, ge=0, description="0: no C-SFT, the encoders of stage 1 and the sum of their embeddings")
+    evaluate_every: int = Field(1000, ge=1, description="steps; retrieval over the whole catalogue is measured")
+    loss: Literal["contrastive", "matching", "category"] = Field(
+        "contrastive", description="matching, category: cross-entropy of bought or not, and of the item's category"
+    )
+    augmentation: Literal["mild", "strong"] = Field("mild", description="random views of all images")
     alpha: float = Field(0.5, ge=0, description="weight of the query-to-title loss, equation (6)")
     beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
+    fusion: Literal["tensor", "concat"] = Field("tensor", description="what the MLP of equation (4) gets")
     fusion_units: tuple[Units, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
+    st_nsg: SpaceTimeSettings | None = Field(
+        SpaceTimeSettings(), description="null: a query's negatives are the other items of its own replica's batch"
+    )
+    mask_false_negatives: bool = Field(True, description="rows of the positive's or query's own item are no negatives")
+
+    @model_validator(mode="after")
+    def _something_to_tell_apart(self) -> Self:
+        if self.loss == "matching" and self.st_nsg is None:
+            raise ValueError("`loss: matching` needs the hard negatives of `st_nsg`")
+        return self
 
 
 class RepresentSettings(Section):

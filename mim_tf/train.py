@@ -32,6 +32,13 @@ def main() -> None:
     """Run the command."""
     parser = stage_parser("train", "Train one stage of a run, or all of them.", _EPILOG)
     parser.add_argument("--stage", required=True, choices=[*STAGES[1:], "all"], help="what to run, see below")
+    parser.add_argument(
+        "--cpu-devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split the CPU into N devices, to try `mirrored` without GPUs",
+    )
     arguments = parser.parse_args()
     settings = settings_of(arguments)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
@@ -40,7 +47,7 @@ def main() -> None:
     for stage in stages:
         if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
             _continue_as(stage, options_of(arguments))
-        run_stage(stage, settings, Path(arguments.workdir), shlex.join(options_of(arguments)))
+        run_stage(stage, settings, Path(arguments.workdir), shlex.join(options_of(arguments)), arguments.cpu_devices)
 
 
 def _continue_as(stage: str, options: list[str]) -> None:

@@ -6,13 +6,14 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
-from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.ranking import RankingNetwork
 from mim_tf.settings import Settings, load_settings
 from mim_tf.training import prepare, pretrain
+from mim_tf.training.csft import csft_model
 from mim_tf.training.models import build_encoders, load_encoders, write_vocabulary
 from mim_tf.workdir import StageFolder
+from tests.finetuning import toy_csft
 
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS, PRETRAINING = sorted(FOLDER.glob("*.yaml")), sorted((FOLDER / "pretrain").glob("*.yaml"))
@@ -21,24 +22,24 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
-    settings = load_settings(path)
+    settings = load_settings(path, ["csft.batch_size=2"])
     skip_without_weights(settings)
     stage = StageFolder(tmp_path, "prepare")
     stage.path.mkdir()
     write_vocabulary(stage, VOCABULARY)
     images, titles = build_encoders(settings.encoders, stage)
     options, dim = settings.csft, settings.encoders.dim
-    items = ItemEncoder(images, titles, options.fusion_units, dim)
-    model = CsftModel(items, options.temperature, options.alpha, options.beta)
+    items = ItemEncoder(images, titles, options.fusion_units, dim, options.fusion)
+    photos = tf.cast(tf.random.uniform([2, 3, images.image_size, images.image_size, 3], maxval=256), tf.uint8)
+    token_ids = tf.reshape(titles.tokenize(tf.constant(["a", "b", "a b", "b a"])), [2, 2, -1])
+    model = csft_model(items, settings, toy_csft.negatives, 3, (photos[0], token_ids[0]))
     batch = {
-        name: tf.cast(tf.random.uniform([2, images.image_size, images.image_size, 3], maxval=256), tf.uint8)
-        for name in ("query_image", "image", "negative_image")
-    } | {
-        "token_ids": titles.tokenize(tf.constant(["a", "b"])),
-        "negative_token_ids": titles.tokenize(tf.constant(["a b", "b a"])),
-        "item": tf.constant([0, 1]),
-        "negative_item": tf.constant([2, 3]),
-        "query_item": tf.fill([2], -1),
+        "images": photos,
+        "token_ids": token_ids,
+        "items": tf.constant([[0, 2], [1, 3]], tf.int64),
+        "query_item": tf.fill([2], tf.constant(-1, tf.int64)),
+        "category": tf.constant([0, 1], tf.int64),
+        "fallback": tf.zeros([2]),
     }
     with tf.GradientTape() as tape:
         loss = model.losses_of(batch)["loss"]

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from mim_tf.contrastive.product_rows import product_rows
+
+
+class FurtherNegatives(NamedTuple):
+    """What negatives that are not among the candidates add to each query's softmax, `[queries]` float32.
+
+    Attributes:
+        log_sum_exp: log of the sum of `exp(sim / T)` over them, the lowest float where there are none.
+        largest: the largest `sim / T` of them.
+        negatives: how many they are.
+    """
+
+    log_sum_exp: tf.Tensor
+    largest: tf.Tensor
+    negatives: tf.Tensor
+
+
+class Contrast(NamedTuple):
+    """How each query fared, `[queries]` float32.
+
+    Attributes:
+        losses: equation (5).
+        first: 1 where no negative came before the positive, otherwise 0.
+        negatives: how many the positive was contrasted with.
+    """
+
+    losses: tf.Tensor
+    first: tf.Tensor
+    negatives: tf.Tensor
 
 
 def info_nce(
@@ -14,7 +44,8 @@ def info_nce(
     *,
     temperature: float | tf.Tensor,
     excluded: tf.Tensor | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
+    further: FurtherNegatives | None = None,
+) -> Contrast:
     """Contrast each query's positive candidate with all other candidates.
 
     `L = -log( exp(sim(h_q, h_+) / T) / sum_j exp(sim(h_q, h_j) / T) )`, `sim` the cosine. The paper prints no
@@ -28,9 +59,7 @@ def info_nce(
         temperature: what the cosine is divided by, > 0.
         excluded: `[queries, candidates]` bool, True where a candidate is no negative of the query (a copy of its
             positive, for one). A positive is never excluded.
-
-    Returns:
-        The loss of every query and whether its positive came first, both `[queries]` float32.
+        further: negatives that lie elsewhere, at the same temperature.
 
     Raises:
         ValueError: `temperature` is not positive.
@@ -39,19 +68,37 @@ def info_nce(
     """
     if not tf.is_tensor(temperature) and temperature <= 0:
         raise ValueError(f"`temperature` must be positive. Received: {temperature}.")
-    queries = tf.math.l2_normalize(tf.cast(queries, tf.float32), axis=-1)
+    queries = tf.math.l2_normalize(tf.cast(queries, tf.float32), axis=-1) / temperature
     candidates = tf.math.l2_normalize(tf.cast(candidates, tf.float32), axis=-1)
     labels = [positives] if excluded is None else [positives, excluded]
-    columns = product_rows(_losses, queries / temperature, candidates, *labels)
-    losses, first = tf.unstack(columns, num=2, axis=1)
-    return losses, first
+    contrast = Contrast(*tf.unstack(product_rows(_contrast, queries, candidates, *labels), num=3, axis=1))
+    if further is None:
+        return contrast
+    return _against_more(contrast, tf.reduce_sum(queries * tf.gather(candidates, positives), axis=1), further)
 
 
-def _losses(logits: tf.Tensor, positives: tf.Tensor, excluded: tf.Tensor | None = None) -> tf.Tensor:
-    """Of logits `[queries, candidates]` the losses and whether the positives came first, `[queries, 2]`."""
+def _contrast(logits: tf.Tensor, positives: tf.Tensor, excluded: tf.Tensor | None = None) -> tf.Tensor:
+    """Of logits `[queries, candidates]` the fields of `Contrast`, `[queries, 3]`."""
     if excluded is not None:
         is_positive = tf.one_hot(positives, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
         logits = tf.where(excluded & ~is_positive, logits.dtype.min, logits)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positives, logits=logits)
-    first = tf.equal(tf.argmax(logits, axis=-1), tf.cast(positives, tf.int64))
-    return tf.stack([losses, tf.cast(first, tf.float32)], axis=1)
+    first = tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.cast(positives, tf.int64)), tf.float32)
+    counted = tf.reduce_sum(tf.cast(logits > logits.dtype.min, tf.float32), axis=1)
+    return tf.stack([losses, first, counted - 1], axis=1)
+
+
+def _against_more(contrast: Contrast, logits: tf.Tensor, further: FurtherNegatives) -> Contrast:
+    """Add one more logit to each softmax, whose exp is the sum over the further negatives.
+
+    `-log( e^p / (Z + F) ) = L + log(1 + F / Z)`, where `L = log Z - p` is the loss so far; what is exponentiated in the
+    end is `log F - log Z`.
+
+    Args:
+        contrast: against the candidates alone.
+        logits: the positives', `[queries]`.
+        further: as in `info_nce`.
+    """
+    losses = contrast.losses + tf.math.softplus(further.log_sum_exp - logits - contrast.losses)
+    first = contrast.first * tf.cast(logits >= further.largest, tf.float32)
+    return Contrast(losses, first, contrast.negatives + further.negatives)

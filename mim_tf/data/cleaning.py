@@ -35,7 +35,7 @@ def clean_items(
         progress: told about the images checked.
 
     Returns:
-        The good items (`ROW, item_id, title, category`), and their images (`ROW, image`).
+        The good items (`ROW, item_id, title, category`, perhaps `neighbours`), and their images (`ROW, image`).
 
     Raises:
         DataError: no item is left.
@@ -55,7 +55,8 @@ def clean_items(
     good = good.mutate(again=again)
     good = take(good, (good.again > 0, Reason.DUPLICATE_ITEM_ID))
     rejects.check_some_left(catalogue.source, workspace.count(good))
-    return workspace.keep(good.select(ROW, "item_id", "title", "category")), images.select(ROW, IMAGE)
+    kept = [name for name in (ROW, "item_id", "title", "category", "neighbours") if name in good.columns]
+    return workspace.keep(good.select(*kept)), images.select(ROW, IMAGE)
 
 
 def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejects: Rejects) -> ir.Table:
@@ -68,20 +69,22 @@ def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejec
         rejects: takes the bad rows.
 
     Returns:
-        The good rows: `ROW, user_id, item_id, category, timestamp, label`.
+        The good rows: `ROW, user_id, item_id, category, timestamp, label`, perhaps `action`.
 
     Raises:
         DataError: no row is left.
     """
     take = _Taker(workspace, log, rejects)
     rows = _with_category(take.table, items)
-    good = take(
-        rows,
+    cases = [
         (rows.category.isnull(), Reason.UNKNOWN_ITEM),
         (rows.user_id.isnull(), Reason.MISSING_USER),
         (rows.timestamp.isnull(), Reason.MISSING_TIMESTAMP),
         (rows.label.isnull() | rows.label.notin([0, 1]), Reason.BAD_LABEL),
-    )
+    ]
+    if "action" in rows.columns:
+        cases.append(((rows.label == 1) & _is_unknown(rows.action), Reason.UNKNOWN_ACTION))
+    good = take(rows, *cases)
     rejects.check_some_left(log.source, workspace.count(good))
     return workspace.keep(good.drop(FILE))
 
@@ -95,8 +98,9 @@ def clean_pairs(
     *,
     action: str,
     before: int | None,
+    later: bool,
 ) -> tuple[ir.Table, ir.Table]:
-    """Clean the visual search log and choose the rows that train.
+    """Clean a visual search log and choose the rows that make pairs.
 
     Args:
         workspace: the engine.
@@ -105,29 +109,33 @@ def clean_pairs(
         rejects: takes the bad rows.
         progress: told about the images checked.
         action: the action that makes a pair, "click" or "purchase".
-        before: rows with a timestamp from here on are left to validation; None keeps all.
+        before: rows with an earlier timestamp train; None: all do.
+        later: whether rows from then on are kept too.
 
     Returns:
-        The good rows of that action (`ROW, item_id`), and their query images (`ROW, image`).
+        The good rows of that action (`ROW, item_id, trains`, perhaps `user_id`), and their query images (`ROW, image`).
 
     Raises:
-        DataError: no row is left.
+        DataError: no row is left that trains.
     """
     take = _Taker(workspace, log, rejects)
     rows = _with_category(take.table, items)
     cases = [
         (rows.category.isnull(), Reason.UNKNOWN_ITEM),
-        (rows.action.isnull() | rows.action.notin(ACTIONS), Reason.UNKNOWN_ACTION),
+        (_is_unknown(rows.action), Reason.UNKNOWN_ACTION),
     ]
     if "timestamp" in rows.columns:
         cases.append((rows.timestamp.isnull(), Reason.MISSING_TIMESTAMP))
     good = take(rows, *cases)
     rejects.check_some_left(log.source, workspace.count(good))
-    good = _chosen(workspace, log.source, good, action, before)
+    good = _of_action(workspace, log.source, good, action, before)
+    if not later:
+        good = workspace.keep(good.filter(good.trains))
     images = _checked_images(workspace, log.source, good, "query_image", Reason.UNDECODABLE_QUERY_IMAGE, progress)
     good = take.judged(good.inner_join(images.select(ROW, REASON), ROW))
-    rejects.check_some_left(log.source, workspace.count(good))
-    return workspace.keep(good.select(ROW, "item_id")), images.select(ROW, IMAGE)
+    rejects.check_some_left(log.source, workspace.count(good.filter(good.trains)))
+    kept = [name for name in (ROW, "user_id", "item_id", "trains") if name in good.columns]
+    return workspace.keep(good.select(*kept)), images.select(ROW, IMAGE)
 
 
 class _Taker:
@@ -169,18 +177,18 @@ def _checked_images(
     return workspace.connection.read_parquet(str(path))
 
 
-def _chosen(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:
-    """The rows of one action, and where there are timestamps of the training period."""
+def _of_action(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:
+    """The rows of one action, and whether they train."""
     timed = "timestamp" in rows.columns
     if before is not None and not timed:
         raise DataError(
-            f"`{source.setting}` must have the column timestamp where there are impressions, or purchases of the "
-            f"validation period would train. Received: {source.path}."
+            f"`{source.setting}` must have the column timestamp where `data.validation_from` is set, or what was "
+            f"chosen in the validation period would train. Received: {source.path}."
         )
-    chosen = rows.filter(rows.action == action)
-    if before is not None:
-        chosen = chosen.filter(chosen.timestamp < before)
-    if workspace.count(chosen) == 0:
+    of_action = rows.filter(rows.action == action)
+    trains = ibis.literal(True) if before is None else of_action.timestamp < before
+    of_action = workspace.keep(of_action.mutate(trains=trains))
+    if workspace.count(of_action.filter(of_action.trains)) == 0:
         until = f" before `data.validation_from`, {readable(before)}" if before is not None else ""
         actions = ", ".join(rows.select("action").distinct().order_by("action").to_pyarrow()["action"].to_pylist())
         seen = f"the actions {actions}" + (f" and {span(rows)}" if timed else "")
@@ -188,12 +196,16 @@ def _chosen(workspace: Workspace, source: Source, rows: ir.Table, action: str, b
             f"`{source.setting}` must hold rows with the action {action} (`data.pairs_action`){until}. "
             f"Received: {source.path}, with {seen}."
         )
-    return chosen
+    return of_action
 
 
 def _with_category(rows: ir.Table, items: ir.Table) -> ir.Table:
     """Add the category of each row's item, null where the item is not known."""
     return rows.left_join(items.select("item_id", "category"), "item_id").select(*rows.columns, "category")
+
+
+def _is_unknown(action: ir.Column) -> ir.Value:
+    return action.isnull() | action.notin(ACTIONS)
 
 
 def _is_reserved(item_id: ir.Column) -> ir.Value:

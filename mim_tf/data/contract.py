@@ -33,14 +33,23 @@ class Contract:
     """The tables after the check.
 
     Attributes:
-        items: `item_id, title, category`, and `image_path` where the images are files of their own.
-        impressions: `user_id, item_id, timestamp, label`, if the shop has such a log.
-        pairs: `item_id, action`, perhaps `timestamp` and `query_image_path`, if the shop has such a log.
+        items: `item_id, title, category`, perhaps `neighbours`, and `image_path` where the images are files of their
+            own.
+        impressions: `user_id, item_id, timestamp, label`, perhaps `action`, if the shop has such a log.
+        pairs: `item_id, action`, perhaps `user_id`, `timestamp` and `query_image_path`, if the shop has such a log.
+        validation_pairs: likewise.
     """
 
     items: Checked
     impressions: Checked | None
     pairs: Checked | None
+    validation_pairs: Checked | None
+
+    @property
+    def tables(self) -> list[Checked]:
+        """All tables that there are."""
+        tables = (self.items, self.impressions, self.pairs, self.validation_pairs)
+        return [table for table in tables if table is not None]
 
 
 @dataclass(frozen=True)
@@ -67,15 +76,23 @@ class Violation:
 
 
 def check_contract(
-    items: Source, impressions: Source | None, pairs: Source | None, title_columns: Sequence[str] = ("title",)
+    items: Source,
+    impressions: Source | None,
+    pairs: Source | None,
+    validation_pairs: Source | None = None,
+    *,
+    title_columns: Sequence[str] = ("title",),
+    neighbours: str | None = None,
 ) -> Contract:
     """Check all tables against the contract.
 
     Args:
         items: `item_id` (int64 or string), the title columns, `category`, and `image` (bytes) or `image_path`.
-        impressions: `user_id`, `item_id`, `timestamp` (int64, seconds) and `label` (0 or 1).
-        pairs: `query_image` (bytes) or `query_image_path`, `item_id`, `action`, and perhaps `timestamp`.
+        impressions: `user_id`, `item_id`, `timestamp` (int64, seconds) and `label` (0 or 1), and perhaps `action`.
+        pairs: `query_image` (bytes) or `query_image_path`, `item_id`, `action`, and perhaps `user_id` and `timestamp`.
+        validation_pairs: as `pairs`.
         title_columns: the columns of items that make its title, joined by ". ", empty ones left out.
+        neighbours: the column of items that holds broader categories, as strings or int64.
 
     Returns:
         The tables as preparation reads them.
@@ -85,33 +102,39 @@ def check_contract(
     """
     if not title_columns:
         raise DataError("`data.title` must name at least one column. Received: none.")
-    others = [source for source in (impressions, pairs) if source]
-    item_id = _item_id_kind(items, others)
-    kinds, origin = ((item_id,), " as in `data.items`") if item_id else (("int64", "string"), "")
     check = _Check()
-    for name in title_columns:
-        check.column(items, name, "string")
-    check.column(items, "item_id", *kinds)
-    check.column(items, "category", "string", "int64")
-    check.image(items, "image")
-    for source in others:
-        check.column(source, "item_id", *kinds, origin=origin)
+    _check_items(check, items, title_columns, neighbours)
+    searches = [source for source in (pairs, validation_pairs) if source]
+    check.ids("item_id", items, [*([impressions] if impressions else []), *searches])
     if impressions:
-        check.column(impressions, "user_id", "int64", "string")
+        check.ids("user_id", impressions, [source for source in searches if "user_id" in source.columns])
         check.column(impressions, "timestamp", "int64")
         check.column(impressions, "label", "int64")
-    if pairs:
-        check.column(pairs, "action", "string")
-        check.image(pairs, "query_image")
-        if "timestamp" in pairs.columns:
-            check.column(pairs, "timestamp", "int64")
+        check.perhaps(impressions, "action", "string")
+    for source in searches:
+        check.column(source, "action", "string")
+        check.image(source, "query_image")
+        check.perhaps(source, "timestamp", "int64")
+        if not impressions:
+            check.perhaps(source, "user_id", "int64", "string")
     check.raise_violations()
     catalogue = check.table(items)
+    if neighbours:
+        catalogue = catalogue.mutate(neighbours=catalogue[neighbours].cast("string").fill_null("").strip())
+    logs = (impressions, pairs, validation_pairs)
     return Contract(
         Checked(items, catalogue.mutate(title=_title(catalogue, title_columns))),
-        Checked(impressions, check.table(impressions)) if impressions else None,
-        Checked(pairs, check.table(pairs)) if pairs else None,
+        *(Checked(log, check.table(log)) if log else None for log in logs),
     )
+
+
+def _check_items(check: _Check, items: Source, title_columns: Sequence[str], neighbours: str | None) -> None:
+    for name in title_columns:
+        check.column(items, name, "string")
+    check.column(items, "category", "string", "int64")
+    if neighbours:
+        check.column(items, neighbours, "string", "int64")
+    check.image(items, "image")
 
 
 class _Check:
@@ -137,6 +160,19 @@ class _Check:
             self._violations.append(
                 Violation(source, name, rule, _type_name(column), _count(broken), _example(broken, name))
             )
+
+    def perhaps(self, source: Source, name: str, *kinds: str) -> None:
+        """Check a column that need not be there."""
+        if name in source.columns:
+            self.column(source, name, *kinds)
+
+    def ids(self, name: str, first: Source, others: Sequence[Source]) -> None:
+        """Check ids, which have one type in all tables, the first one's."""
+        kind = _id_kind(name, first, others)
+        kinds, origin = ((kind,), f" as in `{first.setting}`") if kind else (("int64", "string"), "")
+        self.column(first, name, *kinds)
+        for source in others:
+            self.column(source, name, *kinds, origin=origin)
 
     def image(self, source: Source, name: str) -> None:
         """Check the image column: bytes under its name, else a path under `<name>_path`."""
@@ -172,16 +208,16 @@ class _Check:
         self._violations.append(Violation(source, name, rule, "no such column", rows, example))
 
 
-def _item_id_kind(items: Source, others: Sequence[Source]) -> str | None:
-    """What the ids of all tables are: the items decide, and where these are untyped, a typed table beside them."""
-    if "item_id" not in items.columns:
+def _id_kind(name: str, first: Source, others: Sequence[Source]) -> str | None:
+    """What the ids of all tables are: the first decides, and where it is untyped, a typed table beside it."""
+    if name not in first.columns:
         return None
-    column = items.table["item_id"]
-    told = [source.table["item_id"].type() for source in others if source.typed and "item_id" in source.columns]
-    if not items.typed and any(dtype.is_string() for dtype in told):
+    column = first.table[name]
+    told = [source.table[name].type() for source in others if source.typed and name in source.columns]
+    if not first.typed and any(dtype.is_string() for dtype in told):
         return "string"
-    with reading(items.setting, items.path):
-        kind = _kind(column, items.typed, ("int64", "string"))
+    with reading(first.setting, first.path):
+        kind = _kind(column, first.typed, ("int64", "string"))
     return kind if kind in ("int64", "string") else None
 
 

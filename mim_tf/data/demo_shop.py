@@ -51,8 +51,8 @@ def make_demo_shop(
     - `items.parquet`: `item_id`, `title`, `category`, `image` (JPEG bytes), `first_seen` (seconds UTC).
     - `impressions.parquet`: `user_id`, `item_id`, `timestamp` (seconds UTC), `label` (1 = bought), in order of time.
       The items of one session share user and timestamp.
-    - `pairs.parquet`: `query_image` (JPEG bytes), `item_id`, `action` (always "purchase"), `timestamp`: the visual
-      search log.
+    - `pairs.parquet`: `query_image` (JPEG bytes), `user_id`, `item_id`, `action` ("purchase" or "click"), `timestamp`:
+      the visual search log.
     - `truth/items.parquet`, `truth/impressions.parquet`: the hidden attributes, and the `logit` behind each
       impression row by row. They are there to measure models against and are never to be trained on.
 
@@ -63,7 +63,8 @@ def make_demo_shop(
         items: how many items; half of them arrive while the log runs.
         users: how many users; each buys about 14 items.
         days: length of the log.
-        searches: how many of the purchases begin with a photo; all where there are fewer.
+        searches: how many of the purchases begin with a photo, all where there are fewer; and as many looks at items
+            that were not bought.
         seed: seed of all random draws.
         content_strength: scale of the taste in content; 0 removes it.
         id_strength: scale of the liking for communities; 0 removes it.
@@ -141,8 +142,9 @@ def _pairs(searches: Searches) -> pa.Table:
     return pa.table(
         {
             "query_image": pa.array(searches.photo, pa.binary()),
+            "user_id": FIRST_USER_ID + searches.user,
             "item_id": _item_ids(searches.item),
-            "action": ["purchase"] * len(searches.photo),
+            "action": np.where(searches.bought, "purchase", "click"),
             "timestamp": FIRST_SECOND + searches.second,
         }
     )
@@ -192,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--items", type=int, default=600, help="number of items; half of them arrive during the log")
     parser.add_argument("--users", type=int, default=800, help="number of users; each buys about 14 items")
     parser.add_argument("--days", type=int, default=120, help="length of the log in days")
-    parser.add_argument("--searches", type=int, default=2500, help="purchases that begin with a shopper's photo")
+    parser.add_argument("--searches", type=int, default=2500, help="purchases that begin with a photo; as many looks")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same shop")
     chosen = parser.parse_args(arguments)
     try:

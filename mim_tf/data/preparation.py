@@ -9,12 +9,13 @@ from pathlib import Path
 
 import ibis.expr.types as ir
 
-from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items, clean_pairs
+from mim_tf.data.catalogue_writer import in_catalogue_order
+from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items
 from mim_tf.data.contract import Checked, Contract, check_contract
-from mim_tf.data.hard_negatives import with_hard_negatives
 from mim_tf.data.hashing import is_held_out
 from mim_tf.data.histories import with_histories
-from mim_tf.data.pairs import logged_pairs, mined_pairs, purchases_of
+from mim_tf.data.pair_preparation import PairPreparation, PairSettings
+from mim_tf.data.pairs import RULES, Rule
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.rejects import Rejects
 from mim_tf.data.sources import Source, open_source
@@ -32,10 +33,13 @@ def prepare(
     folder: Location,
     impressions: Location | None = None,
     pairs: Location | None = None,
+    validation_pairs: Location | None = None,
     title_columns: Sequence[str] = ("title",),
     validation_from: int | None = None,
     history_length: int = 50,
+    neighbours: str | None = None,
     pairs_action: str = "purchase",
+    pairs_rule: Rule = "co_purchase",
     pairs_per_purchase: int = 3,
     pairs_window_days: int = 30,
     shards: int = 8,
@@ -47,22 +51,28 @@ def prepare(
 
     Args:
         items: the catalogue, a path or URI as `open_source` takes it.
-        folder: a new or empty local folder for the records, `schema.json` and `rejects.parquet`. It is complete only
-            when this returns: let it be one that is renamed into place then.
-        impressions: the log of what users were shown and bought; without it only items and pairs are made.
-        pairs: the visual search log, of which rows of another action and, where it has timestamps, of the validation
-            period are left out; without it pairs are mined from the impressions of the training period. With neither
-            log only items are made.
+        folder: a new or empty local folder for the records, their catalogue, `schema.json` and `rejects.parquet`. It is
+            complete only when this returns: let it be one that is renamed into place then.
+        impressions: the log of what users were shown and chose; without it only items and pairs are made.
+        pairs: the visual search log, of which rows of another action are left out; without it pairs are mined from the
+            impressions. With neither log only items are made.
+        validation_pairs: a second search log, all of which validates; without it, those of the pairs do that lie in the
+            validation period, if any.
         title_columns: columns of the catalogue that make the title, joined by ". ".
-        validation_from: rows from this time on (seconds UTC) validate, earlier ones train; needed with impressions.
+        validation_from: what happened from this time on (seconds UTC) validates, the rest trains; needed with
+            impressions.
         history_length: behaviours per impression, at most.
-        pairs_action: the action of the search log that makes a pair, "click" or "purchase".
-        pairs_per_purchase: mined pairs per purchase, at most.
-        pairs_window_days: how long before its purchase a mined pair's query may lie, in days.
+        neighbours: column of the catalogue with broader categories, in which a hard negative is looked for where an
+            item's category has none; without it that is the categories beside it by name.
+        pairs_action: what makes a pair, "click" or "purchase": rows of this action in search logs, and in impressions
+            that have the column `action`.
+        pairs_rule: which earlier items are queries of mined pairs: "co_purchase", any; "same_category".
+        pairs_per_purchase: mined pairs per item chosen, at most.
+        pairs_window_days: how long before the choice a mined pair's query may lie, in days.
         shards: files per kind of record; at least the number of workers that will train.
         held_out: share of the items kept out of pre-training, to measure it on; `0 <= held_out < 1`. Which ones, their
             ids alone decide.
-        seed: of the order of rows and of the hard negatives. The same input and seed give the same bytes.
+        seed: of the order of rows. The same input and seed give the same bytes.
         progress: called with the name of a step, the rows done and the rows in all.
 
     Returns:
@@ -82,10 +92,13 @@ def prepare(
         raise DataError(f"`data.held_out` must be at least 0 and less than 1. Received: {held_out}.")
     if pairs_action not in ACTIONS:
         raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
+    if pairs_rule not in RULES:
+        raise DataError(f"`data.pairs_rule` must be one of {sorted(RULES)}. Received: {pairs_rule!r}.")
     if impressions is not None and validation_from is None:
         raise DataError(
             "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
         )
+    making_pairs = PairSettings(pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, validation_from)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tell = progress or _silent
@@ -94,83 +107,65 @@ def prepare(
             open_source(workspace.connection, "data.items", os.fspath(items)),
             _open(workspace, "data.impressions", impressions),
             _open(workspace, "data.pairs", pairs),
-            title_columns,
+            _open(workspace, "data.validation_pairs", validation_pairs),
+            title_columns=title_columns,
+            neighbours=neighbours,
         )
         records = RecordFolder(target, workspace, shards=shards, seed=seed, progress=tell)
-        job = _Job(workspace, rejects, records, tell, seed)
-        job.write_items(contract.items, held_out)
-        purchases = None
+        job = _Job(workspace, rejects, records, tell)
+        job.write_items(contract.items, held_out, seed)
+        rows = None
         if contract.impressions and validation_from is not None:
-            purchases = job.write_impressions(contract.impressions, validation_from, history_length)
-        if contract.pairs:
-            job.write_logged_pairs(contract.pairs, action=pairs_action, before=validation_from)
-        elif purchases is not None:
-            job.write_mined_pairs(purchases, per_purchase=pairs_per_purchase, window_days=pairs_window_days)
+            rows = job.write_impressions(contract.impressions, validation_from, history_length)
+        job.write_pairs(contract, rows, making_pairs)
         job.write_schema(contract, history_length)
+        rows_read = sum(workspace.count(table.rows) for table in contract.tables)
     seconds = time.perf_counter() - started
-    speed = {"seconds": seconds, "rows_per_second": job.rows_read / seconds}
-    return job.metrics | rejects.metrics() | speed
+    return job.metrics | rejects.metrics() | {"seconds": seconds, "rows_per_second": rows_read / seconds}
 
 
 class _Job:
     """The steps of one preparation, each of which needs what the ones before it made."""
 
-    def __init__(
-        self, workspace: Workspace, rejects: Rejects, records: RecordFolder, progress: Progress, seed: int
-    ) -> None:
+    def __init__(self, workspace: Workspace, rejects: Rejects, records: RecordFolder, progress: Progress) -> None:
         self.metrics: dict[str, float] = {}
-        self.rows_read = 0
-        self._workspace, self._rejects, self._records = workspace, rejects, records
-        self._progress, self._seed = progress, seed
+        self._workspace, self._rejects, self._records, self._progress = workspace, rejects, records, progress
 
-    def write_items(self, catalogue: Checked, share: float) -> None:
+    def write_items(self, catalogue: Checked, share: float, seed: int) -> None:
         """Clean, split and write the catalogue, and keep it for the other steps."""
-        self._items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
-        out = is_held_out(self._items.item_id, share)
-        train, held_out = self._items.filter(~out), self._items.filter(out)
+        items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
+        items = in_catalogue_order(items.mutate(held_out=is_held_out(items.item_id, share)), seed)
+        self._items = self._workspace.keep(items)
         self.metrics["items"] = self._workspace.count(self._items)
-        self.metrics["items_held_out"] = self._workspace.count(held_out)
+        self.metrics["items_held_out"] = self._workspace.count(self._items.filter(self._items.held_out))
         if self.metrics["items_held_out"] == self.metrics["items"]:
             raise DataError(
                 f"`data.held_out` must leave items to train on. Received: {share}, of {self.metrics['items']} items."
             )
-        self._records.items(train, held_out, self._images)
-        self._count("items", catalogue)
+        self._records.items(self._items, self._images)
+        self._count_rejects("items", catalogue)
 
     def write_impressions(self, log: Checked, validation_from: int, history_length: int) -> ir.Table:
-        """Clean, split and write the impressions; returns the purchases of the training period."""
+        """Clean, split and write the impressions; returns the good ones."""
         rows = clean_impressions(self._workspace, log, self._items, self._rejects)
         _check_split(rows, validation_from)
         known = self._workspace.keep(with_histories(rows, history_length))
         train = known.filter(known.timestamp < validation_from)
         validation = known.filter(known.timestamp >= validation_from)
         self._records.impressions(train, validation)
-        self._count("impressions", log)
+        self._count_rejects("impressions", log)
         for split, part in (("train", train), ("validation", validation)):
             total, empty = self._workspace.count(part), self._workspace.count(part.filter(part.history.isnull()))
             self.metrics |= {f"impressions_{split}": total, f"empty_history_share_{split}": empty / total}
-        return self._workspace.keep(purchases_of(rows.filter(rows.timestamp < validation_from)))
+        return rows
 
-    def write_logged_pairs(self, log: Checked, *, action: str, before: int | None) -> None:
-        """Clean and write the pairs of a visual search log."""
-        rows, queries = clean_pairs(
-            self._workspace, log, self._items, self._rejects, self._progress, action=action, before=before
+    def write_pairs(self, contract: Contract, impressions: ir.Table | None, settings: PairSettings) -> None:
+        """Make and write the interest pairs."""
+        pairs = PairPreparation(
+            self._workspace, self._rejects, self._records, self._items, self._images, settings, self._progress
         )
-        self._count("pairs", log)
-        used, seen = self._workspace.count(rows), self._workspace.count(log.rows)
-        self.metrics["pairs_left_out"] = seen - used - self.metrics["pairs_rejected"]
-        self._write_pairs(logged_pairs(rows, self._items), queries, None)
-
-    def write_mined_pairs(self, purchases: ir.Table, *, per_purchase: int, window_days: int) -> None:
-        """Mine pairs out of purchases and write them; their queries are images of items."""
-        pairs = mined_pairs(purchases, self._items, per_purchase=per_purchase, window_days=window_days)
-        pairs = self._workspace.keep(pairs)
-        if not self._workspace.count(pairs):
-            raise DataError(
-                "`data.pairs_window_days` must span two purchases of different items by one user. "
-                f"Received: {window_days} days, with {span(purchases)}."
-            )
-        self._write_pairs(pairs, self._images, purchases.select("user_id", "item_id").distinct())
+        pairs.write(contract.pairs, contract.validation_pairs, impressions)
+        self.metrics |= pairs.metrics
 
     def write_schema(self, contract: Contract, history_length: int) -> None:
         """Write down what the records hold."""
@@ -178,18 +173,7 @@ class _Job:
         user_id = str(log.rows.user_id.type()) if log else None
         self._records.save_schema(str(self._items.item_id.type()), user_id, history_length if log else None)
 
-    def _write_pairs(self, pairs: ir.Table, queries: ir.Table, bought: ir.Table | None) -> None:
-        if self._workspace.count(self._items) < 2:
-            raise DataError("`data.items` must hold at least two items, or no pair has a negative. Received: 1 item.")
-        keep = self._workspace.keep
-        pairs = keep(pairs)
-        negatives = keep(with_hard_negatives(pairs, self._items, bought, seed=self._seed, keep=keep))
-        self._records.pairs(pairs.inner_join(negatives, "key"), self._items, self._images, queries)
-        self.metrics["pairs"] = self._workspace.count(pairs)
-        self.metrics["pairs_hard_negative_fallback"] = self._workspace.count(negatives.filter(negatives.fallback))
-
-    def _count(self, name: str, checked: Checked) -> None:
-        self.rows_read += self._workspace.count(checked.rows)
+    def _count_rejects(self, name: str, checked: Checked) -> None:
         self.metrics[f"{name}_rejected"] = self._rejects.count(checked.source.setting)
 
 

@@ -10,7 +10,16 @@ from typing import Self
 
 import tensorflow as tf
 
-from mim_tf.data.record_schema import HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, VALIDATION, RecordSchema, Shard
+from mim_tf.data.record_schema import (
+    HELD_OUT_ITEMS,
+    PAIRS,
+    TRAIN,
+    TRAIN_ITEMS,
+    VALIDATION,
+    VALIDATION_PAIRS,
+    RecordSchema,
+    Shard,
+)
 from mim_tf.errors import DataError
 
 Folder = str | os.PathLike[str]
@@ -18,6 +27,7 @@ _MADE_FROM = {
     TRAIN_ITEMS: "data.items",
     HELD_OUT_ITEMS: "data.held_out",
     PAIRS: "data.pairs` or `data.impressions",
+    VALIDATION_PAIRS: "data.validation_pairs` or `data.validation_from",
     TRAIN: "data.impressions",
     VALIDATION: "data.impressions",
 }

@@ -13,7 +13,8 @@ import tensorflow as tf
 from mim_tf.errors import DataError
 
 SCHEMA_FILE = "schema.json"
-TRAIN_ITEMS, HELD_OUT_ITEMS, PAIRS = "items/train", "items/held_out", "pairs/train"
+TRAIN_ITEMS, HELD_OUT_ITEMS = "items/train", "items/held_out"
+PAIRS, VALIDATION_PAIRS = "pairs/train", "pairs/validation"
 TRAIN, VALIDATION = "impressions/train", "impressions/validation"
 HISTORY_PREFIX = "history_"
 """Fields that hold one value per behaviour; all others hold one value."""
@@ -25,9 +26,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "item_id": "item_id",
         "image": "string",
         "title": "string",
-        "negative_item_id": "item_id",
-        "negative_image": "string",
-        "negative_title": "string",
+        "item_row": "int64",
+        "chosen_rows": "string",
     },
     "impressions": {
         "user_id": "user_id",
@@ -40,7 +40,12 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "history_timestamp": "int64",
     },
 }
-"""Per kind of record its fields and their types; an id's type is the shop's, int64 or string."""
+"""Per kind of record its fields and their types; an id's type is the shop's, int64 or string.
+
+Of a pair, `item_row` is the item's row in the catalogue, and `chosen_rows` are the ascending rows of all that its user
+chose, as little-endian int64. These are bytes because records hold one value per field, so that examples make batches
+without padding, however much one user chose.
+"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mim_tf.data.record_files import Folder, RecordFiles
 from mim_tf.data.record_parser import RecordParser
-from mim_tf.data.record_schema import HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, VALIDATION
+from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN, TRAIN_ITEMS, VALIDATION
 from mim_tf.errors import DataError
 
 ITEM_SPLITS = {"train": TRAIN_ITEMS, "held_out": HELD_OUT_ITEMS}
@@ -48,23 +48,6 @@ def read_items(
     """
     names = list(ITEM_SPLITS.values()) if split is None else [_split(ITEM_SPLITS, split)]
     return _read(folder, names, batch_size, shuffle, seed, repeat, context, verify)
-
-
-def read_pairs(
-    folder: Folder,
-    *,
-    batch_size: int | None = None,
-    shuffle: int = 0,
-    seed: int = 0,
-    repeat: bool = False,
-    context: tf.distribute.InputContext | None = None,
-    verify: bool = True,
-) -> tf.data.Dataset:
-    """Read the interest pairs: `query_image`, and of the item and its hard negative id, image and title.
-
-    The negative's fields begin with `negative_`; images are encoded bytes. Arguments, and errors, as in `read_items`.
-    """
-    return _read(folder, [PAIRS], batch_size, shuffle, seed, repeat, context, verify)
 
 
 def read_impressions(

@@ -2,92 +2,144 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Protocol
+
 import keras
 import tensorflow as tf
 
-from mim_tf.contrastive import gather, info_nce, own_rows
-from mim_tf.data.augmentation import image_augmenter
+from mim_tf.data.augmentation import Strength, image_augmenter
 from mim_tf.finetuning.item_encoder import ItemEmbeddings, ItemEncoder
+from mim_tf.finetuning.multi_level import MultiLevel
+from mim_tf.finetuning.queue_drift import QueueDrift
+from mim_tf.finetuning.slow_encoder import SlowEncoder
 
-_IMAGES = ("query_image", "image", "negative_image")
+_LEVELS = len(ItemEmbeddings._fields)
+Negatives = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+
+
+class PairLoss(Protocol):
+    """What queries and candidates are held to, a Keras layer.
+
+    Attributes:
+        levels: the levels of the candidates that it takes.
+        candidates_per_pair: 1, the chosen item alone, or 2, with its hard negative.
+    """
+
+    levels: MultiLevel
+    candidates_per_pair: int
+
+    def __call__(
+        self, queries: tf.Tensor, candidates: tf.Tensor, batch: dict[str, tf.Tensor], **how: Any
+    ) -> dict[str, tf.Tensor]:
+        """Scalars, `loss` among them."""
+        ...
 
 
 class CsftModel(keras.Model):
-    """An item encoder under the C-SFT loss over triplets `<q, i, i->`.
+    """An item encoder under a loss over interest pairs `<q, i>` and hard negatives `i-`.
 
     Args:
         items: the encoder to be tuned; its F_V also embeds the queries.
-        temperature: of the softmax; 1.0 is the paper's form.
-        alpha: weight of the query-to-title loss.
-        beta: weight of the query-to-image loss.
+        loss: of embedded pairs.
+        negatives: draws each pair's hard negative: of `item_row` and `chosen_rows` `[batch]` and a seed int32 `[2]`.
+        augmentation: of all images.
+        slow: embeds what enters the loss's queue; None leaves that to `items`.
+        drift: watches how the queue ages.
 
     Reference: MIM, section 3.3.
     """
 
-    def __init__(self, items: ItemEncoder, temperature: float, alpha: float, beta: float):
+    def __init__(
+        self,
+        items: ItemEncoder,
+        loss: PairLoss,
+        negatives: Negatives,
+        *,
+        augmentation: Strength = "mild",
+        slow: SlowEncoder | None = None,
+        drift: QueueDrift | None = None,
+    ):
         super().__init__(name="csft_model")
         self.items = items
-        self.temperature = temperature
-        self.alpha = alpha
-        self.beta = beta
-        self._augment = image_augmenter(items.vision.image_size, "mild")
+        self.pair_loss = loss
+        self.slow = slow
+        self.drift = drift
+        self._negatives = negatives
+        self._augment = image_augmenter(items.vision.image_size, augmentation)
         self.built = True
 
     def decode(self, record: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A pair's record, its three images as pixels."""
-        decode = self.items.vision.decode
-        return record | {name: tf.cast(decode(record[name]), tf.uint8) for name in _IMAGES}
+        """A pair's record, its two images as pixels."""
+        return record | {name: self._pixels(record[name]) for name in ("query_image", "image")}
 
     def assemble(self, examples: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A batch for `losses_of` from one of examples, every image a random view."""
-        tokenize = self.items.text.tokenize
-        views = self._augment(tf.concat([examples[name] for name in _IMAGES], axis=0), seed)
+        """A batch for `losses_of` from one of examples: hard negatives drawn, every image a random view."""
+        draw_seed, view_seed = tf.unstack(tf.random.split(seed, 2))
+        drawn = self._negatives(examples["item_row"], examples["chosen_rows"], draw_seed)
+        photos, titles = [examples["query_image"], examples["image"]], [examples["title"]]
+        item_ids = [examples["item_id"]]
+        if self.pair_loss.candidates_per_pair == 2:
+            photos.append(tf.map_fn(self._pixels, drawn["negative_image"], fn_output_signature=tf.uint8))
+            titles.append(drawn["negative_title"])
+            item_ids.append(drawn["negative_item_id"])
+        views = self._augment(tf.concat(photos, axis=0), view_seed)
         return {
-            **dict(zip(_IMAGES, tf.split(views, len(_IMAGES)), strict=True)),
-            "token_ids": tokenize(examples["title"]),
-            "negative_token_ids": tokenize(examples["negative_title"]),
+            "images": tf.stack(tf.split(views, len(photos)), axis=1),
+            "token_ids": tf.stack([self.items.text.tokenize(title) for title in titles], axis=1),
             "query_item": _number(examples["query_item_id"]),
-            "item": _number(examples["item_id"]),
-            "negative_item": _number(examples["negative_item_id"]),
+            "items": tf.stack([_number(ids) for ids in item_ids], axis=1),
+            "category": drawn["category"],
+            "fallback": tf.cast(drawn["negative_fallback"], tf.float32),
         }
 
     def losses_of(self, batch: dict[str, tf.Tensor], training: bool = True) -> dict[str, tf.Tensor]:
         """The loss and what to watch beside it, scalars.
 
         Args:
-            batch: `query_image`, `image`, `negative_image` `[batch, size, size, 3]` uint8; `token_ids` and
-                `negative_token_ids` `[batch, length]` int32; `query_item`, `item`, `negative_item` `[batch]` int64.
-            training: as in Keras.
+            batch: of C candidates per pair: `images` `[batch, 1 + C, size, size, 3]` uint8, the query first, then the
+                chosen item, then its hard negative; `token_ids` `[batch, C, length]` int32; `items` `[batch, C]` and
+                `query_item`, `category` `[batch]` int64; `fallback` `[batch]` float32, 1 where the hard negative is of
+                another category.
+            training: as in Keras; what is remembered from batch to batch changes in training alone.
         """
-        return self.contrast(self.embed(batch, training), batch)
+        return self.contrast(self.embed(batch, training), batch, training)
 
     def embed(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """The query and image, title and fusion of both items, `[batch, 7, dim]`."""
-        # One pass through each encoder: several smaller ones leave cores idle.
-        pixels = tf.cast(tf.concat([batch[name] for name in _IMAGES], axis=0), tf.float32)
-        queries, *images = tf.split(self.items.vision(pixels, training=training), len(_IMAGES))
-        token_ids = tf.concat([batch["token_ids"], batch["negative_token_ids"]], axis=0)
-        texts = self.items.text(token_ids, training=training)
-        candidates = self.items.fuse(tf.concat(images, axis=0), texts)
-        return tf.stack([queries, *(half for rows in candidates for half in tf.split(rows, 2))], axis=1)
+        """The query, then the image, title and fusion of each candidate, `[batch, 1 + 3 C, dim]`.
 
-    def contrast(self, embeddings: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The loss over this replica's queries and all replicas' candidates."""
-        gathered = tf.unstack(gather(embeddings), axis=1)[1:]
-        pairs = zip(gathered[::2], gathered[1::2], strict=True)
-        candidates = ItemEmbeddings(*(tf.concat(pair, axis=0) for pair in pairs))
-        items = tf.concat([gather(batch["item"]), gather(batch["negative_item"])], axis=0)
-        queries = embeddings[:, 0]
-        return multi_level_loss(
-            queries,
-            candidates,
-            items,
-            batch["query_item"],
-            own_rows(tf.shape(queries)[0]),
-            temperature=self.temperature,
-            alpha=self.alpha,
-            beta=self.beta,
-        )
+        With a slow encoder the candidates come once more, as it sees them.
+        """
+        pixels, token_ids = tf.cast(batch["images"], tf.float32), batch["token_ids"]
+        # One pass through each encoder: several smaller ones leave cores idle.
+        photos = _each(lambda rows: self.items.vision(rows, training=training), pixels)
+        titles = _each(lambda rows: self.items.text(rows, training=training), token_ids)
+        queries, images = photos[:, :1], photos[:, 1:]
+        embedded = [queries, _side_by_side(_each(self.items.fuse, images, titles))]
+        if self.slow and training:
+            slow = self.slow
+            embedded.append(_side_by_side(_each(lambda *rows: slow(*rows, training=True), pixels[:, 1:], token_ids)))
+        return tf.concat(embedded, axis=1)
+
+    def contrast(
+        self, embeddings: tf.Tensor, batch: dict[str, tf.Tensor], training: bool = True
+    ) -> dict[str, tf.Tensor]:
+        """The loss of a whole batch; after it, what is remembered for the next ones."""
+        count, dim = batch["items"].shape[1], embeddings.shape[-1]
+        of_items = tf.reshape(embeddings[:, 1:], [-1, (embeddings.shape[1] - 1) // _LEVELS, _LEVELS, dim])
+        of_items = self.pair_loss.levels.of(of_items)
+        remembered = {"remembered": of_items[:, count:]} if self.slow and training else {}
+        scalars = self.pair_loss(embeddings[:, 0], of_items[:, :count], batch, training=training, **remembered)
+        if self.slow and training:
+            self.slow.follow()
+        if self.drift and training:
+            scalars |= self.drift.observe()
+        if count == 2:
+            scalars["negative_fallback_share"] = tf.reduce_mean(batch["fallback"])
+        return scalars
+
+    def _pixels(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.items.vision.decode(image), tf.uint8)
 
 
 def _number(item_ids: tf.Tensor) -> tf.Tensor:
@@ -95,48 +147,14 @@ def _number(item_ids: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(item_ids, 2**62) if item_ids.dtype == tf.string else item_ids
 
 
-def multi_level_loss(
-    queries: tf.Tensor,
-    candidates: ItemEmbeddings,
-    items: tf.Tensor,
-    query_items: tf.Tensor,
-    positives: tf.Tensor,
-    *,
-    temperature: float,
-    alpha: float,
-    beta: float,
-) -> dict[str, tf.Tensor]:
-    """`L_C-SFT = L_q2item + alpha L_q2txt + beta L_q2img`, each InfoNCE over the same candidates.
+def _each(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
+    """A function of `[rows, ...]`, of inputs `[batch, several, ...]`, to `[batch, several, ...]` again."""
+    several = inputs[0].shape[1]
+    outputs = function(*(tf.reshape(rows, [-1, *rows.shape[2:]]) for rows in inputs))
+    return tf.nest.map_structure(lambda rows: tf.reshape(rows, [-1, several, *rows.shape[1:]]), outputs)
 
-    No negatives of a query are other rows of its positive's item and, where an item's picture stands for the query,
-    rows of that item.
 
-    Args:
-        queries: `[batch, dim]`.
-        candidates: embeddings `[candidates, dim]`, positives and hard negatives.
-        items: `[candidates]` ids of the candidates, any comparable dtype.
-        query_items: `[batch]` ids of the items whose pictures the queries are; -1 or "" for a shopper's own photo.
-        positives: `[batch]` int, each query's positive as an index into the candidates.
-        temperature: of the softmax.
-        alpha: weight of the query-to-title loss.
-        beta: weight of the query-to-image loss.
-
-    Returns:
-        `loss`, its three parts, and the share of queries whose positive came first among the fused embeddings.
-
-    Reference: MIM, equations (5) and (6).
-    """
-    own_items = tf.gather(items, positives)
-    no_negative = (own_items[:, tf.newaxis] == items) | (query_items[:, tf.newaxis] == items)  # [batch, candidates]
-    contrast = {"temperature": temperature, "excluded": no_negative}
-    item_losses, first = info_nce(queries, candidates.fused, positives, **contrast)
-    text_losses, _ = info_nce(queries, candidates.text, positives, **contrast)
-    image_losses, _ = info_nce(queries, candidates.image, positives, **contrast)
-    query_to_item, query_to_text, query_to_image = map(tf.reduce_mean, (item_losses, text_losses, image_losses))
-    return {
-        "loss": query_to_item + alpha * query_to_text + beta * query_to_image,
-        "query_to_item_loss": query_to_item,
-        "query_to_text_loss": query_to_text,
-        "query_to_image_loss": query_to_image,
-        "query_to_item_accuracy": tf.reduce_mean(first),
-    }
+def _side_by_side(items: ItemEmbeddings) -> tf.Tensor:
+    """The levels of `[batch, C, dim]` each, as `[batch, 3 C, dim]`, those of a candidate together."""
+    levels = tf.stack(items, axis=2)
+    return tf.reshape(levels, [-1, levels.shape[1] * _LEVELS, levels.shape[-1]])

@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from mim_tf.contrastive import TensorFusion
+from mim_tf.contrastive import ConcatFusion, TensorFusion
 from mim_tf.encoders import TextEncoder, VisionEncoder
 
+FUSIONS = {"tensor": TensorFusion, "concat": ConcatFusion}
 _DESCRIPTION, _VISION, _TEXT, _FUSION = "item_encoder.json", "vision", "text", "fusion.safetensors"
 
 
@@ -35,6 +36,7 @@ class ItemEncoder(keras.Model):
         text: F_L.
         fusion_units: hidden layers of the fusion MLP.
         dim: dimension of `h_MM`.
+        fusion: what the MLP gets: the outer product of both embeddings, or both side by side.
 
     Call arguments:
         images: `[batch, size, size, 3]` pixels in 0..255.
@@ -44,11 +46,19 @@ class ItemEncoder(keras.Model):
         `ItemEmbeddings`.
     """
 
-    def __init__(self, vision: VisionEncoder, text: TextEncoder, fusion_units: Sequence[int], dim: int):
+    def __init__(
+        self,
+        vision: VisionEncoder,
+        text: TextEncoder,
+        fusion_units: Sequence[int],
+        dim: int,
+        fusion: Literal["tensor", "concat"] = "tensor",
+    ):
         super().__init__(name="item_encoder")
         self.vision = vision
         self.text = text
-        self.fusion = TensorFusion(dim, fusion_units, name="fusion")
+        self._fusion_name = fusion
+        self.fusion = FUSIONS[fusion](dim, fusion_units, name="fusion")
         self.fusion.build((None, dim), (None, dim))
         self.built = True
 
@@ -104,7 +114,7 @@ class ItemEncoder(keras.Model):
         self.text.save_folder(folder / _TEXT)
         fusion = {variable.path: keras.ops.convert_to_numpy(variable) for variable in self.fusion.weights}
         save_file(fusion, folder / _FUSION)
-        description = {"dim": self.fusion.dim, "fusion_units": self.fusion.units}
+        description = {"dim": self.fusion.dim, "fusion_units": self.fusion.units, "fusion": self._fusion_name}
         (folder / _DESCRIPTION).write_text(json.dumps(description) + "\n", encoding="utf-8")
 
     @classmethod

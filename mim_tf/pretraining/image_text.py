@@ -94,8 +94,8 @@ class ImageText(keras.Model):
         same_title = batch["title"][:, tf.newaxis] == gather(batch["title"])  # [batch, replicas * batch]
         scale = tf.exp(self.log_scale.value)
         contrast = {"temperature": 1 / scale, "excluded": same_title}
-        image_losses, image_first = info_nce(images, all_texts, positives, **contrast)
-        text_losses, text_first = info_nce(texts, all_images, positives, **contrast)
+        image_losses, image_first, _ = info_nce(images, all_texts, positives, **contrast)
+        text_losses, text_first, _ = info_nce(texts, all_images, positives, **contrast)
         if self.bias is None:
             loss = tf.reduce_mean(image_losses + text_losses) / 2
         else:

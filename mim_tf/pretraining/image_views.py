@@ -92,7 +92,7 @@ class ImageViews(keras.Model):
         views = tf.reshape(embeddings, [-1, embeddings.shape[-1]])  # [2 * batch, dim], an image's two side by side
         candidates = gather(views)
         own = own_rows(tf.shape(views)[0])
-        losses, first = info_nce(
+        losses, first, _ = info_nce(
             views,
             candidates,
             tf.bitwise.bitwise_xor(own, 1),  # of 2n and 2n + 1 the other

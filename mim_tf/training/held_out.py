@@ -12,16 +12,16 @@ import tensorflow as tf
 from mim_tf.contrastive import alignment, uniformity
 from mim_tf.data.record_schema import HELD_OUT_ITEMS
 from mim_tf.data.training_batches import evaluation_batches
-from mim_tf.metrics import nearest, retrieval_metrics
+from mim_tf.metrics import retrieval_metrics
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.masked_image import MaskedImage
 from mim_tf.training.loop import Evaluation
-from mim_tf.training.pictures import RESULTS, Direction, Shown, comparison_grid, retrieval_grid
+from mim_tf.training.pictures import Direction, Shown, comparison_grid
 from mim_tf.training.projector import write_projector
+from mim_tf.training.retrieval_pictures import PICTURED, draw_retrieval
 
 # A sample where there are more: the similarities of all pairs are computed.
 MOST_ITEMS = 5000
-_PICTURED = 8
 _SCORE = "mrr"  # which, unlike a recall, grows until every rank is the first
 _PHOTO_SIZE = 128  # pixels, of pictures; embeddings are of the whole ones
 
@@ -53,7 +53,7 @@ def held_out_losses(records: Path, seed: int, batch_size: int) -> Callable[[Any]
             rows.append({name: float(value) for name, value in _losses_of(objective, batch).items()})
             weights.append(len(next(iter(batch.values()))))
             if number == 0 and isinstance(objective, MaskedImage):
-                first = {name: value[:_PICTURED] for name, value in batch.items()}
+                first = {name: value[:PICTURED] for name, value in batch.items()}
                 pictures = {name: value.numpy() for name, value in objective.reconstruct(first).items()}
                 tf.summary.image("reconstructions", comparison_grid(pictures)[np.newaxis])
         scalars = {name: float(np.average([row[name] for row in rows], weights=weights)) for name in rows[0]}
@@ -82,6 +82,10 @@ class _Items(NamedTuple):
     titles: list[str]
     categories: list[str]
 
+    def shown(self, row: int) -> Shown:
+        """An item as pictures show it."""
+        return Shown(self.photos[row], self.titles[row])
+
 
 def held_out_retrieval(records: Path, batch_size: int) -> Callable[[ImageText], Evaluation]:
     """Evaluate an alignment by how early each held-out image finds its title, and each title its image.
@@ -99,7 +103,7 @@ def held_out_retrieval(records: Path, batch_size: int) -> Callable[[ImageText], 
         scalars = {
             f"{direction}_{name}": value
             for direction, pair in directions.items()
-            for name, value in retrieval_metrics(*pair, items.titles).items()
+            for name, value in retrieval_metrics(*pair, items.titles, items.titles).items()
         }
         scalars["alignment"] = float(alignment(items.images, items.texts))
         scalars["image_uniformity"] = float(uniformity(items.images))
@@ -162,17 +166,12 @@ def _texts(strings: np.ndarray) -> list[str]:
 
 def _draw(items: _Items, queries: np.ndarray, candidates: np.ndarray, direction: Direction) -> None:
     """The first queries with their best results, as a picture."""
-    best = nearest(queries[:_PICTURED], candidates, min(RESULTS, len(candidates)))
-    rows = []
-    for query, found in enumerate(best):
-        similarities = _cosines(queries[query], candidates[found])
-        results = [
-            Shown(items.photos[item], items.titles[item], float(cosine), items.titles[item] == items.titles[query])
-            for item, cosine in zip(found, similarities, strict=True)
-        ]
-        rows.append((Shown(items.photos[query], items.titles[query]), results))
-    tf.summary.image(direction, retrieval_grid(rows, direction=direction)[np.newaxis])
-
-
-def _cosines(query: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    return candidates @ query / (np.linalg.norm(candidates, axis=1) * np.linalg.norm(query))
+    draw_retrieval(
+        direction,
+        queries[:PICTURED],
+        candidates,
+        items.titles[:PICTURED],
+        items.titles,
+        show_query=items.shown,
+        show_candidates=lambda rows: [items.shown(row) for row in rows],
+    )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,17 +16,16 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from mim_tf.errors import StageStoppedError
-from mim_tf.settings import HeldOutSettings, TrainingSettings
+from mim_tf.settings import HeldOutSettings
 from mim_tf.training.checkpoints import Checkpoints
 from mim_tf.training.input import Records, distributed_batches, epoch_steps
+from mim_tf.training.run_metrics import RunMetrics, prefixed
 from mim_tf.training.stopping import StopSignal
 from mim_tf.training.strategies import wait_for_all
 from mim_tf.training.trainer import Objective, StopRequestedError, Trainer
 from mim_tf.training.workers import ALONE, Worker
-from mim_tf.workdir import write_aside
 
 STEPS_PER_LOOP = 20
-_SCALARS = "scalars.json"
 
 AnyObjective = TypeVar("AnyObjective", bound=Objective)
 
@@ -36,23 +34,23 @@ class Evaluation(NamedTuple):
     """What a model is worth on held-out records.
 
     Attributes:
-        score: what the best checkpoint is chosen by, the higher the better.
+        score: what the best weights are chosen by, the higher the better; None: measured, and nothing chosen by it.
         scalars: to show, by name.
     """
 
-    score: float
+    score: float | None
     scalars: dict[str, float]
 
 
 def nothing_held_out(objective: Any) -> Evaluation:
     """The evaluation where there is nothing to evaluate on."""
-    return Evaluation(-math.inf, {})
+    return Evaluation(None, {})
 
 
 def train(
     make_objective: Callable[[], AnyObjective],
     records: Records,
-    options: TrainingSettings,
+    options: HeldOutSettings,
     *,
     section: str,
     checkpoints: Path,
@@ -66,7 +64,8 @@ def train(
     """Train, continuing from the last checkpoint where there is one.
 
     A training that was interrupted, at whatever step, goes on as if it had not been: the same batches, the same losses.
-    With held-out records, what is handed back is what was best on them; otherwise what came last, or its average.
+    Where the evaluation gives a score, what is handed back is what was best by it, the start included; otherwise what
+    came last, or its average. Without epochs it is what `make_objective` made.
 
     Args:
         make_objective: makes the model and its losses; called in the strategy's scope.
@@ -79,11 +78,11 @@ def train(
         strategy: where it runs.
         worker: which process this is; the chief alone writes into the folder.
         rates: relative learning rates by variables' paths.
-        evaluate: called every `evaluate_every` steps and at the end.
+        evaluate: called before the first step, every `evaluate_every` steps and at the end.
 
     Returns:
-        The objective with its final weights, and metrics: means over the last loop of steps, what the evaluation of
-        the final weights gave, and speed.
+        The objective with its final weights, and metrics: means over the last loop of steps, what the evaluation gave
+        before the first step (`start_`) and of the final weights (`held_out_`), and speed.
 
     Raises:
         SettingsError: the batch does not go evenly onto replicas and chunks, or there are too few records for one.
@@ -92,7 +91,7 @@ def train(
         StageStoppedError: SIGTERM or Ctrl-C came; a checkpoint was saved.
     """
     replicas = strategy.num_replicas_in_sync
-    steps = epoch_steps(records.count, options, replicas, section) * options.epochs
+    steps = epoch_steps(records.count, options, replicas, section) * options.epochs if options.epochs else 0
     with StopSignal() as stop:
         with strategy.scope():
             objective = make_objective()
@@ -128,17 +127,16 @@ class _Run(orbit.AbstractEvaluator):
         checkpoints: Path,
         tensorboard: Path,
         steps: int,
-        options: TrainingSettings,
+        options: HeldOutSettings,
         worker: Worker,
         evaluate: Callable[[Any], Evaluation],
     ):
         self._trainer, self._steps, self._evaluate = trainer, steps, evaluate
-        self._evaluate_every = options.evaluate_every if isinstance(options, HeldOutSettings) else steps
-        self._checkpoint_every = options.checkpoint_every
+        self._evaluate_every, self._checkpoint_every = options.evaluate_every, options.checkpoint_every
         self._tensorboard = str(tensorboard) if worker.is_chief else None
-        self._scalars: dict[str, float] = {}
+        self._metrics = RunMetrics()
         self._best_score = tf.Variable(-math.inf, trainable=False)
-        self._evaluated_at = tf.Variable(0, dtype=tf.int64, trainable=False)  # a stop may come before an evaluation
+        self._evaluated_at = tf.Variable(-1, dtype=tf.int64, trainable=False)  # a stop may come before an evaluation
         everything = trainer.checkpoint()
         everything.best_score, everything.evaluated_at = self._best_score, self._evaluated_at
         weights = tf.train.Checkpoint(variables=[variable.value for variable in trainer.objective.variables])
@@ -150,7 +148,7 @@ class _Run(orbit.AbstractEvaluator):
         self._best = Checkpoints(weights, self._own / "best", read_from=checkpoints / "best", **places)
         if self._last.exist:
             self._last.restore()
-            self._scalars = json.loads((checkpoints / _SCALARS).read_text(encoding="utf-8"))
+            self._metrics = RunMetrics.load(checkpoints)
 
     def to_the_end(self) -> None:
         """Train, evaluate and save until all steps are done."""
@@ -158,7 +156,8 @@ class _Run(orbit.AbstractEvaluator):
         if first_step:
             print(f"continues at step {first_step} of {self._steps}", file=sys.stderr)
         # orbit prints every loop to stdout; the bar shows the same on one line, and TensorBoard keeps it.
-        with tqdm(total=self._steps, initial=first_step, unit="step", disable=None) as bar, _silence():
+        quiet = redirect_stdout(io.StringIO())
+        with tqdm(total=self._steps, initial=first_step, unit="step", disable=None) as bar, quiet:
             controller = orbit.Controller(
                 global_step=self._trainer.step,
                 trainer=self._trainer,
@@ -178,41 +177,50 @@ class _Run(orbit.AbstractEvaluator):
         if done > self._evaluated_at.numpy() and (ends or done % self._evaluate_every == 0):
             controller.evaluate()
             self._evaluated_at.assign(done)
-        if done and (ends or done % self._checkpoint_every == 0):
+        if ends or done % self._checkpoint_every == 0:  # at the start too, so that it is measured once
             self.save()
         return ends
 
     def evaluate(self, num_steps: tf.Tensor) -> dict[str, float]:
         """Measure the weights, or their average, on held-out records, and keep them if they are the best so far."""
         average = self._trainer.average
-        with average.in_place() if average else contextlib.nullcontext():
+        with average.in_place() if average else nullcontext():
             evaluation = self._evaluate(self._trainer.objective)
-            # Of equals the later one: a score may have no better value.
-            if math.isfinite(evaluation.score) and evaluation.score >= self._best_score.numpy():
-                self._best_score.assign(evaluation.score)
-                self._best.save()
-        return held_out(evaluation)
+            self._keep_if_best(evaluation)
+        if not self._trainer.steps_done:
+            self._metrics.start = evaluation.scalars
+        return prefixed("held_out", evaluation.scalars)
+
+    def _keep_if_best(self, evaluation: Evaluation) -> None:
+        """Keep the weights if they are the best so far, and what they gave if they are those to hand over so far."""
+        score, best = evaluation.score, self._best_score.numpy()
+        # Of equals the later one: a score may have no better value.
+        if score is not None and math.isfinite(score) and score >= best:
+            self._best_score.assign(score)
+            self._best.save()
+        elif math.isfinite(best):
+            return
+        self._metrics.held_out = evaluation.scalars
 
     def save(self) -> None:
         """Save a checkpoint to continue from, and what the last steps have shown."""
         self._own.mkdir(parents=True, exist_ok=True)
-        write_aside(self._own / _SCALARS, json.dumps(self._scalars | self._trainer.speed()))
+        self._metrics.training |= self._trainer.speed()
+        self._metrics.save(self._own)
         self._last.save()
 
     def hand_over(self) -> dict[str, float]:
         """Give the objective its final weights and say how the training went."""
-        trainer = self._trainer
         if math.isfinite(self._best_score.numpy()):
             self._best.restore()
-        elif trainer.average:
-            trainer.average.swap()
-        measured = held_out(self._evaluate(trainer.objective))
+        elif self._trainer.average:
+            self._trainer.average.swap()
         if not self._is_chief:
             _emptied(self._own)
-        return {**self._scalars, **measured, "steps": float(self._steps), **trainer.speed()}
+        return self._metrics.together() | {"steps": float(self._steps)} | self._trainer.speed()
 
     def _show(self, means: dict[str, float], bar: tqdm) -> None:
-        self._scalars = {name: value for name, value in means.items() if math.isfinite(value)}
+        self._metrics.training = {name: value for name, value in means.items() if math.isfinite(value)}
         bar.set_postfix(loss=f"{means['loss']:.4f}", refresh=False)
         bar.update(self._trainer.steps_done - bar.n)
 
@@ -222,17 +230,8 @@ def _next(step: int, interval: int) -> int:
     return step - step % interval + interval
 
 
-def held_out(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation's scalars under the names that metrics have."""
-    return {f"held_out_{name}": value for name, value in evaluation.scalars.items()}
-
-
 def _stopped(step: int, steps: int) -> StageStoppedError:
     return StageStoppedError(f"stopped after step {step} of {steps}, with a checkpoint.")
-
-
-def _silence() -> contextlib.redirect_stdout[io.StringIO]:
-    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _beside(checkpoints: Path, worker: Worker) -> Path:

@@ -54,7 +54,7 @@ def adamw(variables: list[keras.Variable], steps: int, options: TrainingSettings
 
     Args:
         variables: what learns.
-        steps: of the whole training.
+        steps: of the whole training, also none.
         options: rate, warm-up and weight decay.
         rates: relative rates by variables' paths.
     """
@@ -64,7 +64,7 @@ def adamw(variables: list[keras.Variable], steps: int, options: TrainingSettings
             0.0, decay_steps=max(1, steps - warmup), warmup_steps=warmup, warmup_target=options.learning_rate
         )
     else:
-        schedule = keras.optimizers.schedules.CosineDecay(options.learning_rate, decay_steps=steps)
+        schedule = keras.optimizers.schedules.CosineDecay(options.learning_rate, decay_steps=max(1, steps))
     optimizer = AdamW(schedule, options.weight_decay, rates)
     optimizer.build(variables)
     return optimizer

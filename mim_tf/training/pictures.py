@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from mim_tf.training.captions import FADED, Caption
 from mim_tf.training.thumbnails import Photo, thumbnail
 
-Direction = Literal["image_to_title", "title_to_image"]
+Direction = Literal["image_to_title", "title_to_image", "query_to_item"]
 
 RESULTS = 5
 """As many results of a query are shown."""
@@ -47,12 +47,14 @@ class Shown(NamedTuple):
 def retrieval_grid(rows: Sequence[tuple[Shown, Sequence[Shown]]], *, direction: Direction) -> np.ndarray:
     """Draw queries with what they found, a row each: the query at the left, its best results beside it, best first.
 
-    Of what was compared the photo or the title is large, and the other one small. A result that is right has a thick
+    Of what was compared the photo or the title is large, and the other one small; of items that were compared as a
+    whole, the photo. A result that is right has a thick
     green frame, any other one a thin grey one.
 
     Args:
         rows: each query and its results, of which the first five are drawn.
-        direction: `"image_to_title"` if queries were images and candidates titles, or `"title_to_image"`.
+        direction: `"image_to_title"` if queries were images and candidates titles, `"title_to_image"`, or
+            `"query_to_item"` if queries were images and candidates items.
 
     Returns:
         uint8 `[height, width, 3]`. `tf.summary.image` takes it with an axis before it.
@@ -60,12 +62,11 @@ def retrieval_grid(rows: Sequence[tuple[Shown, Sequence[Shown]]], *, direction: 
     Raises:
         ValueError: there are no rows, or the direction is unknown.
     """
-    cards = {"image_to_title": (_photo_card, _title_card), "title_to_image": (_title_card, _photo_card)}
-    if direction not in cards:
-        raise ValueError(f"`direction` must be one of {sorted(cards)}. Received: {direction!r}.")
+    if direction not in _CARDS:
+        raise ValueError(f"`direction` must be one of {sorted(_CARDS)}. Received: {direction!r}.")
     if not rows:
         raise ValueError("`rows` must hold at least one query. Received: none.")
-    query_card, result_card = cards[direction]
+    query_card, result_card = _CARDS[direction]
     columns = _result_columns(min(RESULTS, max(len(results) for _, results in rows)))
     picture, draw = _sheet(_width(columns), _top() + len(rows) * (_CARD[1] + _GAP) - _GAP + _MARGIN)
     _write_headings(draw, direction.replace("_", " "), columns)
@@ -163,3 +164,11 @@ def _card(shown: Shown) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     colour, thickness = (_GREEN, 4) if shown.right else (_GREY, 1)
     draw.rectangle((0, 0, _CARD[0] - 1, _CARD[1] - 1), outline=colour, width=thickness)
     return card, draw
+
+
+# The cards of a query and of its results.
+_CARDS = {
+    "image_to_title": (_photo_card, _title_card),
+    "title_to_image": (_title_card, _photo_card),
+    "query_to_item": (_photo_card, _photo_card),
+}

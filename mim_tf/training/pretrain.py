@@ -21,8 +21,9 @@ from mim_tf.pretraining.masked_language import MaskedLanguage
 from mim_tf.settings import HeldOutSettings, Settings
 from mim_tf.training.held_out import held_out_losses, held_out_retrieval, project_held_out
 from mim_tf.training.input import Records, epoch_steps
-from mim_tf.training.loop import held_out, nothing_held_out, train
+from mim_tf.training.loop import nothing_held_out, train
 from mim_tf.training.models import build_text, build_vision, rates_of, records_folder, save_encoder, save_encoders
+from mim_tf.training.run_metrics import prefixed
 from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all
 from mim_tf.training.trainer import chunk_size_of
 from mim_tf.training.workers import Worker, worker_of
@@ -124,7 +125,7 @@ class _Stage:
             vision, text = self._vision(), self._text()
             if self._holds_out:
                 evaluation = held_out_retrieval(self._records.folder, _MOST_AT_ONCE)(ImageText(vision, text))
-                self._note("encoders", held_out(evaluation))
+                self._note("encoders", prefixed("held_out", evaluation.scalars))
         else:
             records, at_once = self._records.folder, self._at_once(options)
             objective, metrics = self._train(

@@ -17,7 +17,7 @@ LEGACY_KERAS_STAGES = frozenset({"rank"})
 _MODULES = {stage: f"mim_tf.training.{stage}" for stage in STAGES}
 
 
-def run_stage(stage: str, settings: Settings, workdir: Path, options: str) -> None:
+def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_devices: int = 1) -> None:
     """Run a stage unless it is finished.
 
     Args:
@@ -25,6 +25,7 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str) -> No
         settings: of the whole run.
         workdir: folder of the run.
         options: of the command line, for errors to name the command to run first.
+        cpu_devices: as how many devices TensorFlow sees the CPU.
 
     Raises:
         StageError: an earlier stage is missing or was made with other settings, or another process works on this one.
@@ -39,20 +40,22 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str) -> No
     worker = worker_of(_strategy(stage, settings))
     if not worker.is_chief:  # who alone has the folder, and writes into it
         folder.check(settings)
-        _run(stage, settings, workdir)
+        _run(stage, settings, workdir, cpu_devices)
         print(f"{stage}: worker {worker.index} is done", flush=True)
         return
     with folder.begin(settings):
         if folder.finished:  # by another process, since we looked
             return
         print(f"{stage}: started in {folder.path}", flush=True)
-        metrics = _run(stage, settings, workdir)
+        metrics = _run(stage, settings, workdir, cpu_devices)
         folder.finish(metrics)
     print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
 
 
-def _run(stage: str, settings: Settings, workdir: Path) -> dict[str, float]:
+def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int) -> dict[str, float]:
     set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
+    if cpu_devices > 1:
+        importlib.import_module("mim_tf.training.strategies").split_cpu(cpu_devices)
     metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir)
     return metrics
 

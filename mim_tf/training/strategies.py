@@ -33,6 +33,15 @@ def make_strategy(name: Strategy, patience_seconds: float = PATIENCE_SECONDS) ->
     return tf.distribute.get_strategy()
 
 
+def split_cpu(devices: int) -> None:
+    """Let TensorFlow see the CPU as several devices, to try `mirrored` where there is no GPU.
+
+    To be called before TensorFlow does anything else in the process; again, it may be called with the same number.
+    """
+    parts = [tf.config.LogicalDeviceConfiguration()] * devices
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+
 def wait_for_all(strategy: tf.distribute.Strategy, asked: bool = False) -> bool:
     """Come back once every worker has come here, and say whether any of them asked."""
     if strategy.num_replicas_in_sync == 1:

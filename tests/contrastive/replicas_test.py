@@ -71,3 +71,18 @@ def test_the_mean_over_replicas_is_the_mean_of_the_whole_batch_however_weights_a
     # d share / d v_i = w_i / 2; averaged over two replicas by the loop, w_i / 4, as in the mean of all four.
     assert seen["values_gradient"] == [[0.5, 0.5, 0.5], [0, 0, 0.5]]
     assert seen["mean_of_nothing"] == [0, 0]
+
+
+def test_two_replicas_hold_the_same_queue(seen: dict[str, Any]) -> None:
+    # Three pushes into room for two: the third is over the first. Rows of both replicas, at unit length.
+    assert seen["queue_items"] == [[20, 21, 22, 23, 10, 11, 12, 13]] * 2
+    rows = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    for of_replica in seen["queue_rows"]:
+        np.testing.assert_allclose(of_replica, np.concatenate([units, units]), rtol=1e-6)
+
+
+def test_each_replica_asks_the_queue_with_queries_of_its_own(seen: dict[str, Any]) -> None:
+    # Eight rows, of which one is of the query's own item; the same row under the former item has a cosine of 1.
+    assert seen["queue_negatives"] == [[7, 7], [7, 7]]
+    np.testing.assert_allclose(seen["queue_largest"], [[1, 1], [1, 1]], rtol=1e-6)

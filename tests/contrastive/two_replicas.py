@@ -5,7 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from mim_tf.contrastive import gather, own_rows, replica_count, replica_index, replica_mean
+from mim_tf.contrastive import NegativeQueue, gather, own_rows, replica_count, replica_index, replica_mean
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -17,6 +17,9 @@ ROWS = np.array([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]], np.float32
 SCALES = np.array([[1.0, 10.0, 100.0, 1000.0], [2.0, 20.0, 200.0, 2000.0]], np.float32)
 VALUES = np.array([[2.0, 4.0, 6.0], [10.0, 20.0, 30.0]], np.float32)
 WEIGHTS = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 1.0]], np.float32)
+
+with STRATEGY.scope():
+    QUEUE = NegativeQueue(batches=2, rows=4, levels=1, dim=2)
 
 
 def replica_step(rows: tf.Tensor, scales: tf.Tensor, values: tf.Tensor, weights: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -38,6 +41,19 @@ def replica_step(rows: tf.Tensor, scales: tf.Tensor, values: tf.Tensor, weights:
     }
 
 
+def queue_step(rows: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Push the rows of both replicas, whose items are `10 number` and so on, and ask with the replica's own."""
+    items = 10 * number + tf.cast(own_rows(2), tf.int64)
+    QUEUE.push(gather(rows)[:, tf.newaxis], gather(items))
+    asked = QUEUE(rows, items[:, tf.newaxis], temperature=1.0)
+    return {
+        "queue_negatives": asked.negatives,
+        "queue_largest": asked.largest[:, 0],
+        "queue_items": tf.identity(QUEUE.items),
+        "queue_rows": tf.identity(QUEUE.embeddings),
+    }
+
+
 def of_replicas(arrays: np.ndarray) -> tf.distribute.DistributedValues:
     """One array for each replica."""
     return STRATEGY.experimental_distribute_values_from_function(
@@ -49,4 +65,7 @@ if __name__ == "__main__":
     seen = tf.function(lambda *arrays: STRATEGY.run(replica_step, arrays))(
         *(of_replicas(arrays) for arrays in (ROWS, SCALES, VALUES, WEIGHTS))
     )
+    push = tf.function(lambda rows, number: STRATEGY.run(queue_step, (rows, number)))
+    for number in range(3):
+        seen |= push(of_replicas(ROWS), tf.constant(number, tf.int64))
     print(json.dumps({name: [local.numpy().tolist() for local in value.values] for name, value in seen.items()}))

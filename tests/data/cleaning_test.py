@@ -113,6 +113,18 @@ def test_the_impressions_of_a_rejected_item_are_unknown(shop: Any) -> None:
     assert metrics["rejected_unknown_item"] == len(shown) > 0
 
 
+def test_choices_of_an_unknown_action_are_rejected(shop: Any) -> None:
+    shop.impressions["action"] = ["click", "purchase"] * 100
+    chosen, shown = (shop.impressions.index[shop.impressions.label == label] for label in (1, 0))
+    shop.impressions.loc[chosen[:3], "action"] = ["looked", None, ""]
+    shop.impressions.loc[shown[:2], "action"] = ["looked", None]  # what was not chosen needs no action
+    settings = shop.settings()
+    metrics = prepare(**settings)
+    ids = shop.impressions.item_id.astype(str)
+    assert rejects(settings) == [("impressions.parquet", row, ids[row], "unknown action") for row in sorted(chosen[:3])]
+    assert metrics["impressions_rejected"] == 3
+
+
 BAD_PAIRS: list[tuple[dict[str, Any], str]] = [
     ({"item_id": 999}, "unknown item"),
     ({"action": "looked"}, "unknown action"),

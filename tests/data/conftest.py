@@ -2,16 +2,20 @@
 
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from mim_tf.data.catalogue_writer import write_catalogue
+from mim_tf.data.record_schema import RecordSchema
+from mim_tf.data.record_writer import write_shards
 from mim_tf.data.workspace import Workspace
 
 VALIDATION_FROM = 80 * 86_400
@@ -22,6 +26,35 @@ def picture(number: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (3, 2), (number % 256, number // 256, 7)).save(file, "PNG")
     return file.getvalue()
+
+
+def write_catalogue_of(
+    folder: Path, categories: Sequence[str], neighbours: Sequence[str] | None = None, held_out: Sequence[int] = ()
+) -> Path:
+    """Records of items whose row numbers are their ids, and the catalogue of them; `categories` are in order."""
+    rows, splits = len(categories), {"items/train": [], "items/held_out": list(held_out)}
+    splits["items/train"] = [row for row in range(rows) if row not in splits["items/held_out"]]
+    position, shards = np.zeros(rows, np.int64), {}
+    for name, members in splits.items():
+        position[members] = np.random.default_rng(len(members)).permutation(len(members))
+        written = sorted(members, key=lambda row: position[row])
+        images = pa.array([f"image {row}".encode() + b"\0" * (row % 5) for row in written])
+        titles, of = [f"title {row}" for row in written], [categories[row] for row in written]
+        batch = pa.record_batch({"item_id": pa.array(written), "title": titles, "category": of, "image": images})
+        shards[name] = write_shards(
+            folder, name, [batch] if members else [], total=len(members), shards=3, progress=lambda *_: None
+        )
+    listed = {
+        "item_id": np.arange(rows),
+        "category": list(categories),
+        "held_out": np.isin(np.arange(rows), splits["items/held_out"]),
+        "position": position,
+    }
+    listed |= {"neighbours": list(neighbours)} if neighbours else {}
+    write_catalogue(folder, pa.table(listed), shards["items/train"], shards["items/held_out"])
+    counts = {name: len(members) for name, members in splits.items()}
+    RecordSchema("int64", None, None, counts, shards).save(str(folder))
+    return folder
 
 
 @dataclass

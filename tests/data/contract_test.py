@@ -41,12 +41,16 @@ class Checker:
         pairs: pd.DataFrame | None = None,
         titles: tuple[str, ...] = ("title",),
         endings: tuple[str, str, str] = ("parquet", "parquet", "parquet"),
+        neighbours: str | None = None,
+        validation_pairs: pd.DataFrame | None = None,
     ) -> Contract:
         return check_contract(
             self.source("items", items, endings[0]),
             None if impressions is None else self.source("impressions", impressions, endings[1]),
             None if pairs is None else self.source("pairs", pairs, endings[2]),
-            titles,
+            None if validation_pairs is None else self.source("validation_pairs", validation_pairs, "parquet"),
+            title_columns=titles,
+            neighbours=neighbours,
         )
 
 
@@ -126,6 +130,50 @@ def test_a_wrong_type(check: Checker, table: str, column: str, value: Any, rule:
     with pytest.raises(DataError, match=rf"`data\.{table}` .*column `{column}` must be {rule}\. Received: ") as caught:
         check(**tables)
     assert f"e.g. {value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "rule"),
+    [
+        ("impressions", "action", 7, "string"),
+        ("pairs", "user_id", 1.5, "int64 or string"),
+        ("validation_pairs", "action", 7, "string"),
+        ("validation_pairs", "timestamp", 1.5, "int64"),
+    ],
+)
+def test_a_column_that_may_be_left_out_has_a_type_too(
+    check: Checker, table: str, column: str, value: Any, rule: str
+) -> None:
+    tables = {"impressions": IMPRESSIONS, "pairs": PAIRS, "validation_pairs": PAIRS}
+    # Users are compared with those of the impressions where there are any.
+    tables = {name: frame for name, frame in tables.items() if column != "user_id" or name != "impressions"}
+    check(**tables)
+    tables[table] = tables[table].assign(**{column: value})
+    with pytest.raises(DataError, match=rf"`data\.{table}` .*column `{column}` must be {rule}\. Received: "):
+        check(**tables)
+
+
+def test_user_ids_must_have_one_type(check: Checker) -> None:
+    with pytest.raises(
+        DataError, match=r"`user_id` must be int64 as in `data\.impressions`\. Received: string in 1 of 1"
+    ):
+        check(impressions=IMPRESSIONS, pairs=PAIRS.assign(user_id="5"))
+    contract = check(impressions=IMPRESSIONS, pairs=PAIRS.assign(user_id=[5]).astype({"user_id": "int32"}))
+    assert contract.pairs is not None
+    assert str(contract.pairs.rows.user_id.type()) == "int64"
+
+
+def test_broader_categories_are_text(check: Checker) -> None:
+    items = ITEMS.assign(aisle=["3 ", None], rank=[3, 4], weight=[0.5, 1.5])
+    assert values(check(items, neighbours="aisle").items.rows, "neighbours") == ["3", ""]
+    assert values(check(items, neighbours="rank").items.rows, "neighbours") == ["3", "4"]
+    assert "neighbours" not in check(items).items.rows.columns
+    with pytest.raises(
+        DataError, match=r"items\.parquet\): column `weight` must be string or int64\. Received: float64"
+    ):
+        check(items, neighbours="weight")
+    with pytest.raises(DataError, match=r"items\.parquet\): column `shelf` must be there\. Received: no such column"):
+        check(items, neighbours="shelf")
 
 
 def test_item_ids_must_have_one_type(check: Checker) -> None:

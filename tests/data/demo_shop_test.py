@@ -58,6 +58,15 @@ def test_columns_and_types_are_those_of_the_contract(shop: Path) -> None:
     assert set(items["category"].to_pylist()) == set(CATEGORIES)
 
 
+def test_a_search_ends_in_a_purchase_or_in_a_look_at_what_was_not_bought(shop: Path) -> None:
+    searches, log = pq.read_table(shop / "pairs.parquet").to_pylist(), pq.read_table(shop / "impressions.parquet")
+    bought = {(row["user_id"], row["item_id"], row["timestamp"]): row["label"] for row in log.to_pylist()}
+    labels = [bought[row["user_id"], row["item_id"], row["timestamp"] + 300] for row in searches]
+    assert [row["action"] for row in searches] == [("click", "purchase")[label] for label in labels]
+    assert 0 < 2 * sum(labels) == len(labels)
+    assert [row["timestamp"] for row in searches] == sorted(row["timestamp"] for row in searches)
+
+
 def test_every_picture_is_a_small_colour_photograph(shop: Path) -> None:
     images = pq.read_table(shop / "items.parquet")["image"].to_pylist()
     for image in images:

@@ -10,7 +10,7 @@ import pytest
 
 from mim_tf.data.preparation import prepare
 from mim_tf.data.record_schema import RecordSchema
-from mim_tf.data.records import read_impressions, read_items, read_pairs
+from mim_tf.data.records import read_impressions, read_items
 from mim_tf.errors import DataError
 
 VALIDATION_FROM = 80 * 86_400
@@ -141,77 +141,6 @@ def test_a_split_must_leave_items_to_train_on(shop: Any) -> None:
             prepare(**shop.settings(held_out=share))
 
 
-def test_mined_pairs_carry_images_and_titles_and_train_only(shop: Any) -> None:
-    settings = shop.settings(pairs_per_purchase=2, pairs_window_days=15)
-    metrics = prepare(**settings)
-    items = shop.items.set_index("item_id")
-    train = shop.impressions[(shop.impressions.label == 1) & (shop.impressions.timestamp < VALIDATION_FROM)]
-    events = train[["user_id", "timestamp", "item_id"]].drop_duplicates().sort_values(["timestamp", "item_id"])
-    expected: list[tuple[bytes, int]] = []
-    allowed: dict[int, list[set[int]]] = {}
-    for event in events.itertuples():
-        mine = events[events.user_id == event.user_id]
-        past = mine[
-            (mine.timestamp < event.timestamp)
-            & (mine.timestamp >= event.timestamp - 15 * 86_400)
-            & (mine.item_id != event.item_id)
-        ].tail(2)
-        expected += [(items.image[query], event.item_id) for query in past.item_id]
-        allowed.setdefault(event.item_id, []).append(set(items.index) - set(mine.item_id))
-    found = list(read_pairs(settings["folder"]).as_numpy_iterator())
-    assert sorted((pair["query_image"], pair["item_id"]) for pair in found) == sorted(expected)
-    assert metrics["pairs"] == len(expected) > 10
-    others = 0
-    for pair in found:
-        item, negative = pair["item_id"], pair["negative_item_id"]
-        assert pair["image"] == items.image[item]
-        assert pair["title"].decode() == items.title[item]
-        assert pair["negative_image"] == items.image[negative]
-        assert pair["negative_title"].decode() == items.title[negative]
-        assert negative != item
-        same = items.category[negative] == items.category[item]
-        assert not same or any(negative in left for left in allowed[item])
-        others += not same
-    assert metrics["pairs_hard_negative_fallback"] >= others
-
-
-def search_log(shop: Any) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "query_image": shop.items.image[::-1].to_list(),
-            "item_id": shop.items.item_id,
-            "action": ["click", "purchase"] * 6,
-            "timestamp": [VALIDATION_FROM - 6 + number for number in range(12)],
-        }
-    )
-
-
-@pytest.mark.parametrize(("action", "items"), [("purchase", {101, 103, 105}), ("click", {100, 102, 104})])
-def test_a_search_log_gives_the_pairs_of_one_action_before_validation(shop: Any, action: str, items: set[int]) -> None:
-    log = search_log(shop)
-    settings = shop.settings(pairs=shop.write("pairs.parquet", log), pairs_action=action)
-    metrics = prepare(**settings)
-    found = {pair["item_id"]: pair for pair in read_pairs(settings["folder"]).as_numpy_iterator()}
-    assert set(found) == items
-    for item, pair in found.items():
-        assert pair["query_image"] == log.query_image[item - 100]
-        assert pair["negative_item_id"] in set(range(100 + (item - 100) % 3, 112, 3)) - {item}
-    assert (metrics["pairs"], metrics["pairs_left_out"], metrics["pairs_rejected"]) == (3, 9, 0)
-
-
-def test_without_impressions_items_and_pairs_are_made(shop: Any) -> None:
-    log = search_log(shop).drop(columns="timestamp")
-    settings = shop.settings(pairs=shop.write("pairs.parquet", log), impressions=None, validation_from=None)
-    metrics = prepare(**settings)
-    assert (metrics["items"], metrics["pairs"]) == (12, 6)
-    schema = RecordSchema.load(str(settings["folder"]))
-    assert sorted(schema.shards) == ["items/held_out", "items/train", "pairs/train"]
-    assert schema.user_id is None
-    assert len(list(read_pairs(settings["folder"]))) == 6
-    with pytest.raises(DataError, match="must hold impressions/train records"):
-        read_impressions(settings["folder"], "train")
-
-
 def test_without_any_log_items_are_made(shop: Any) -> None:
     settings = shop.settings(impressions=None, validation_from=None)
     prepare(**settings)
@@ -254,13 +183,14 @@ def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
     assert contents(first["folder"]) != contents(third["folder"])
     names = sorted(contents(first["folder"]))
     assert names == [
+        "catalogue.arrow",
         *(
             f"impressions/{split}-0000{shard}-of-00002.tfrecord"
             for split in ("train", "validation")
             for shard in (0, 1)
         ),
         *(f"items/{split}-0000{shard}-of-00002.tfrecord" for split in ("held_out", "train") for shard in (0, 1)),
-        *(f"pairs/train-0000{shard}-of-00002.tfrecord" for shard in (0, 1)),
+        *(f"pairs/{split}-0000{shard}-of-00002.tfrecord" for split in ("train", "validation") for shard in (0, 1)),
         "schema.json",
     ], "scratch files are left, or records are missing"
 
@@ -280,7 +210,7 @@ def test_progress_is_told(shop: Any) -> None:
     prepare(**shop.settings(progress=lambda step, done, total: steps.update({step: (done, total)})))
     assert sorted(steps) == [
         *("check images", "write impressions/train", "write impressions/validation"),
-        *("write items/held_out", "write items/train", "write pairs/train"),
+        *("write items/held_out", "write items/train", "write pairs/train", "write pairs/validation"),
     ]
     assert all(done == total > 0 for done, total in steps.values())
 
@@ -292,30 +222,6 @@ def test_an_empty_split_is_refused_with_the_time_range(shop: Any, when: int, rul
     span = r"timestamps from 0 \(1970-01-01 00:00:00\) to 8553600 \(1970-04-10 00:00:00\)"
     with pytest.raises(DataError, match=rf"`data\.validation_from` must lie {rule}.* Received: {when} \(.*{span}"):
         prepare(**shop.settings(validation_from=when))
-
-
-def test_no_pair_to_mine_is_refused_with_the_time_range(shop: Any) -> None:
-    shop.impressions = shop.impressions[~shop.impressions.duplicated("user_id")].assign(timestamp=[0, 1, 2, 3, 4, 99])
-    shop.impressions["label"] = 1
-    shop.impressions = pd.concat([shop.impressions, shop.impressions.assign(label=0)])
-    with pytest.raises(DataError, match=r"`data\.pairs_window_days` .* Received: 30 days, with timestamps from 0 "):
-        prepare(**shop.settings(validation_from=50))
-
-
-def test_no_pair_in_the_log_is_refused_with_the_time_range(shop: Any) -> None:
-    log = shop.write("pairs.parquet", search_log(shop).assign(action="click"))
-    with pytest.raises(DataError, match=r"`data\.pairs` must hold rows with the action purchase .* the actions click"):
-        prepare(**shop.settings(pairs=log))
-    log = shop.write("pairs.parquet", search_log(shop).assign(timestamp=VALIDATION_FROM))
-    with pytest.raises(DataError, match=r"before `data\.validation_from`, 6912000 .* timestamps from 6912000"):
-        prepare(**shop.settings(pairs=log))
-
-
-def test_one_item_is_too_few_for_a_negative(shop: Any) -> None:
-    log = shop.write("pairs.parquet", search_log(shop)[1:2])
-    shop.items = shop.items[1:2]
-    with pytest.raises(DataError, match=r"`data\.items` must hold at least two items, or no pair has a negative"):
-        prepare(**shop.settings(pairs=log, impressions=None))
 
 
 @pytest.mark.parametrize("name", ["history_length", "pairs_per_purchase", "pairs_window_days", "shards"])
@@ -331,6 +237,10 @@ def test_settings_that_do_not_fit_are_refused(shop: Any) -> None:
         DataError, match=r"`data\.pairs_action` must be one of \['click', 'purchase'\]\. Received: 'buy'"
     ):
         prepare(**shop.settings(pairs_action="buy"))
+    with pytest.raises(
+        DataError, match=r"`data\.pairs_rule` must be one of \['co_purchase', 'same_category'\]\. Received: 'any'"
+    ):
+        prepare(**shop.settings(pairs_rule="any"))
 
 
 @pytest.mark.parametrize(("label", "period"), [(0, "training"), (1, "training")])
@@ -338,9 +248,3 @@ def test_a_log_of_one_label_is_refused(shop: Any, label: int, period: str) -> No
     shop.impressions["label"] = label
     with pytest.raises(DataError, match=rf"labels 0 and 1 in the {period} period.*Received: only {label}"):
         prepare(**shop.settings())
-
-
-def test_a_search_log_without_times_is_refused_beside_impressions(shop: Any) -> None:
-    pairs = search_log(shop).drop(columns="timestamp")
-    with pytest.raises(DataError, match=r"`data\.pairs` must have the column timestamp where there are impressions"):
-        prepare(**shop.settings(pairs=shop.write("pairs.parquet", pairs)))

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from mim_tf.data.record_schema import HELD_OUT_ITEMS, PAIRS, TRAIN, TRAIN_ITEMS, RecordSchema
+from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN, TRAIN_ITEMS, RecordSchema
 from mim_tf.data.record_writer import encode, write_shards
-from mim_tf.data.records import read_impressions, read_items, read_pairs
+from mim_tf.data.records import read_impressions, read_items
 from mim_tf.errors import DataError
 
 BEHAVIOUR = pa.struct(
@@ -110,19 +110,14 @@ def test_string_ids_are_padded_with_empty_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(row["history_item_id"], [b"a", b""])
 
 
-def test_items_and_pairs_come_back(tmp_path: Path) -> None:
+def test_items_come_back(tmp_path: Path) -> None:
     item = {"item_id": [3], "title": ["é"], "category": ["c"], "image": pa.array([b"\x00\xff"])}
     write(tmp_path, TRAIN_ITEMS, pa.record_batch(item))
     (row,) = read_items(tmp_path).as_numpy_iterator()
     assert row == {"item_id": 3, "title": "é".encode(), "category": b"c", "image": b"\x00\xff"}
     assert [row["item_id"] for row in read_items(tmp_path, "train").as_numpy_iterator()] == [3]
-    names = ("query_image", "image", "title", "negative_image", "negative_title")
-    pair = {name: [name] for name in names} | {"query_item_id": [-1], "item_id": [1], "negative_item_id": [2]}
-    write(tmp_path, PAIRS, pa.record_batch(pair))
-    (row,) = read_pairs(tmp_path).as_numpy_iterator()
-    assert row == {name: name.encode() for name in names} | {"query_item_id": -1, "item_id": 1, "negative_item_id": 2}
-    (batch,) = read_pairs(tmp_path, batch_size=8).as_numpy_iterator()
-    assert batch["query_image"].shape == (1,)
+    (batch,) = read_items(tmp_path, batch_size=8).as_numpy_iterator()
+    assert batch["image"].shape == (1,)
 
 
 def test_shuffling_differs_by_epoch_and_repeats_by_seed(tmp_path: Path) -> None:
@@ -200,9 +195,9 @@ def test_without_verifying_nothing_is_read_ahead(folder: Path) -> None:
 
 def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"must hold pairs/train records: set .* again\. Received: .*\['impressions/train'\]"
+        DataError, match=r"must hold items/train records: set .* again\. Received: .*\['impressions/train'\]"
     ):
-        read_pairs(folder)
+        read_items(folder)
     with pytest.raises(DataError, match=r"`split` must be one of \['train', 'validation'\]\. Received: 'test'"):
         read_impressions(folder, "test")
     with pytest.raises(DataError, match=r"`split` must be one of \['held_out', 'train'\]\. Received: 'validation'"):

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.finetuning.csft import CsftModel
-from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.image_views import ImageViews
 from mim_tf.training.gradients import Gradients, cached_gradients_of, gradients_of
-from tests.training.two_replicas import DIM, ROWS, examples, text, vision
+from tests.finetuning.toy_csft import ROWS, examples, text, toy_csft, vision
 
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "softmax": lambda: ImageText(vision(), text()),
     "sigmoid": lambda: ImageText(vision(), text(), loss="sigmoid"),
     "views": lambda: ImageViews(vision("convnext_toy")),
-    "fine-tuning": lambda: CsftModel(ItemEncoder(vision(), text(), (6,), DIM), 0.1, 0.5, 0.25),
+    "fine-tuning": toy_csft,
 }
 
 

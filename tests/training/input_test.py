@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mim_tf.data import training_batches
 from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.data.hard_negatives import HardNegatives
 from mim_tf.data.preparation import prepare
 from mim_tf.data.record_schema import PAIRS, TRAIN_ITEMS
 from mim_tf.finetuning.csft import CsftModel
@@ -20,6 +21,7 @@ from mim_tf.pretraining.masked_language import MaskedLanguage
 from mim_tf.settings import TrainingSettings
 from mim_tf.training.input import Records, distributed_batches
 from tests.encoders.conftest import DIM, make_toy
+from tests.finetuning.toy_csft import contrast
 
 OBJECTIVES: dict[str, Any] = {
     "masked_language": lambda: MaskedLanguage(toy("text-bert"), mask_share=0.15, whole_words=True),
@@ -27,7 +29,6 @@ OBJECTIVES: dict[str, Any] = {
     "masked_image": lambda: MaskedImage(toy("vision-vit")),
     "image_views": lambda: ImageViews(toy("vision-resnet")),
     "image_text": lambda: ImageText(toy("vision-vit"), toy("text-bert")),
-    "csft": lambda: CsftModel(ItemEncoder(toy("vision-vit"), toy("text-bert"), (), DIM), 0.1, 0.5, 0.5),
 }
 
 
@@ -44,10 +45,14 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "records"
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+def csft(records: Path) -> CsftModel:
+    return CsftModel(ItemEncoder(toy("vision-vit"), toy("text-bert"), (), DIM), contrast(), HardNegatives(records))
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, "csft"])
 def test_large_batches_have_known_sizes_and_a_loss(records: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_batches, "_LARGEST_SLICE", 4)
-    objective = OBJECTIVES[name]()
+    objective = csft(records) if name == "csft" else OBJECTIVES[name]()
     source = Records(records, PAIRS if name == "csft" else TRAIN_ITEMS, count=8)
     options = TrainingSettings(batch_size=8)
     batches = distributed_batches(objective, source, options, 0, 0, tf.distribute.get_strategy())

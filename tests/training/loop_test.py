@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -80,11 +81,11 @@ def test_a_killed_training_ends_as_one_that_was_not(
         again, metrics = fit(killed, **options)
         assert min(again.losses_seen) == step - step % 10  # from the last checkpoint
         assert_same(again, whole)
-        for name in ("steps", *(name for name in expected if name.startswith("held_out"))):
+        for name in ("steps", *(name for name in expected if name.startswith(("held_out", "start")))):
             assert metrics[name] == expected[name]
 
 
-@pytest.mark.parametrize("at", [9, 10, 19, 20, 28, 30])
+@pytest.mark.parametrize("at", [0, 9, 10, 19, 20, 28, 30])
 def test_killed_around_an_evaluation_the_best_weights_are_still_the_best(folder: Path, at: int) -> None:
     """Scores rise and fall; the kill comes in the evaluation itself, before or after a checkpoint of that step."""
     scores = {9: 3.0, 10: 1.0, 19: 2.0, 20: 5.0, 28: 4.0, 30: 3.5}
@@ -92,7 +93,7 @@ def test_killed_around_an_evaluation_the_best_weights_are_still_the_best(folder:
 
     def evaluate(dies: bool) -> Callable[[Toy], Evaluation]:
         def score(objective: Toy) -> Evaluation:
-            step = int(objective.step.numpy())
+            step = step_of(objective)
             if step not in weights:
                 weights[step] = state(objective)
             if dies and step == at:
@@ -104,14 +105,92 @@ def test_killed_around_an_evaluation_the_best_weights_are_still_the_best(folder:
     with pytest.raises(KilledError):
         fit(folder, evaluate=evaluate(True), evaluate_every=1)
     objective, metrics = fit(folder, evaluate=evaluate(False), evaluate_every=1)
-    assert metrics["held_out_step"] == 20
+    assert (metrics["start_step"], metrics["held_out_step"]) == (0, 20)
     for one, other in zip(state(objective), weights[20], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
+def fresh() -> Toy:
+    """What every training starts from."""
+    keras.utils.set_random_seed(5)
+    return Toy()
+
+
+def step_of(objective: Toy) -> int:
+    return int(objective.step.numpy())
+
+
+@pytest.mark.parametrize("kill", [0, 3, 12, 29])
+def test_the_start_is_measured_once_whenever_the_training_is_killed(folder: Path, kill: int) -> None:
+    measured: list[int] = []
+
+    def evaluate(objective: Toy) -> Evaluation:
+        measured.append(step_of(objective))
+        return score_of(objective)
+
+    with pytest.raises((KilledError, tf.errors.OpError)):
+        fit(folder, dying_at(kill), evaluate=evaluate, averaging=0.9)
+    _, metrics = fit(folder, evaluate=evaluate, averaging=0.9)
+    assert measured.count(0) == measured.count(30) == 1
+    assert metrics["start_weight"] == score_of(fresh()).scalars["weight"]
+    assert tensors(folder)["held_out_weight"][0] == pytest.approx(metrics["start_weight"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kill", [None, 2, 12])
+def test_what_a_training_starts_from_may_be_the_best(folder: Path, kill: int | None) -> None:
+    def evaluate(objective: Toy) -> Evaluation:
+        return Evaluation(-step_of(objective), {"step": step_of(objective)})
+
+    if kill:
+        with pytest.raises((KilledError, tf.errors.OpError)):
+            fit(folder, dying_at(kill), evaluate=evaluate)
+    objective, metrics = fit(folder, evaluate=evaluate)
+    assert (metrics["start_step"], metrics["held_out_step"], metrics["steps"]) == (0, 0, STEPS)
+    for one, other in zip(state(objective), state(fresh()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("score", [None, np.nan])
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_without_a_score_the_last_weights_are_handed_over_with_what_they_gave(
+    folder: Path, score: float | None, averaging: float
+) -> None:
+    def evaluate(objective: Toy) -> Evaluation:
+        return Evaluation(score, {"step": step_of(objective), **score_of(objective).scalars})
+
+    objective, metrics = fit(folder, evaluate=evaluate, averaging=averaging)
+    assert step_of(objective) == metrics["held_out_step"] == STEPS
+    assert metrics["held_out_weight"] == score_of(objective).scalars["weight"] != metrics["start_weight"]
+    assert not (folder / "checkpoints" / "best").exists()
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+@pytest.mark.parametrize("evaluate", [score_of, lambda objective: Evaluation(None, score_of(objective).scalars)])
+def test_no_epochs_measure_the_start_and_hand_it_over(
+    folder: Path, averaging: float, evaluate: Callable[[Toy], Evaluation]
+) -> None:
+    measured: list[int] = []
+
+    def once(objective: Toy) -> Evaluation:
+        measured.append(step_of(objective))
+        return evaluate(objective)
+
+    for _ in range(2):  # the second time it is done already
+        objective, metrics = fit(folder, evaluate=once, epochs=0, batch_size=1000, averaging=averaging)
+        weight = score_of(fresh()).scalars["weight"]
+        assert metrics == {"start_weight": weight, "held_out_weight": weight, "steps": 0}
+        assert objective.losses_seen == {}
+        for one, other in zip(state(objective), state(fresh()), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert measured == [0]
+    assert tensors(folder) == {"held_out_weight": {0: pytest.approx(weight, rel=1e-6)}}
+
+
 def test_the_final_evaluation_comes_after_a_kill_in_it(folder: Path) -> None:
     def die(objective: Toy) -> Evaluation:
-        raise KilledError
+        if step_of(objective):
+            raise KilledError
+        return Evaluation(0.0, {})
 
     with pytest.raises(KilledError):
         fit(folder, evaluate=die, evaluate_every=1000)
@@ -121,10 +200,16 @@ def test_the_final_evaluation_comes_after_a_kill_in_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "number"), [("step", signal.SIGTERM), ("evaluation", signal.SIGTERM), ("step", signal.SIGINT)]
+    ("moment", "number", "stops"),
+    [
+        ("step", signal.SIGTERM, "1[34]"),
+        ("evaluation", signal.SIGTERM, "15"),
+        ("start", signal.SIGTERM, "1"),
+        ("step", signal.SIGINT, "1[34]"),
+    ],
 )
 def test_a_signal_ends_the_step_saves_and_the_same_again_continues(
-    tmp_path: Path, moment: str, number: signal.Signals
+    tmp_path: Path, moment: str, number: signal.Signals, stops: str
 ) -> None:
     write_records(tmp_path / "records")
     (tmp_path / "whole").mkdir()
@@ -137,12 +222,12 @@ def test_a_signal_ends_the_step_saves_and_the_same_again_continues(
         return 1.0
 
     def evaluate(objective: Toy) -> Evaluation:
-        if moment == "evaluation" and int(objective.step.numpy()) == 14:
+        if step_of(objective) == {"start": 0, "evaluation": 14}.get(moment):
             os.kill(os.getpid(), number)
         return score_of(objective)
 
     before = signal.getsignal(number)
-    with pytest.raises(StageStoppedError, match=r"stopped after step 1[345] of 30, with a checkpoint") as stopped:
+    with pytest.raises(StageStoppedError, match=rf"stopped after step {stops} of 30, with a checkpoint") as stopped:
         fit(tmp_path, lambda: Toy(stop_at), evaluate=evaluate)
     assert signal.getsignal(number) is before
     last = int(str(stopped.value).split()[3])
@@ -154,7 +239,8 @@ def test_a_signal_ends_the_step_saves_and_the_same_again_continues(
 
 def test_sigterm_in_the_last_evaluation_is_not_forgotten(folder: Path) -> None:
     def evaluate(objective: Toy) -> Evaluation:
-        os.kill(os.getpid(), signal.SIGTERM)
+        if step_of(objective) == STEPS:
+            os.kill(os.getpid(), signal.SIGTERM)
         return Evaluation(1.0, {})
 
     with pytest.raises(StageStoppedError, match="stopped after step 30 of 30"):
@@ -255,8 +341,8 @@ def test_a_training_that_was_done_is_handed_over_again(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 41}, r"`pretrain\.toy\.batch_size` must be at most 40, all there are\. Received: 41"),
-        ({"chunk_size": 3}, r"`pretrain\.toy\.chunk_size` must divide the 4 examples of a replica\. Received: 3"),
+        ({"batch_size": 41}, r"`csft\.batch_size` must be at most 40, all there are\. Received: 41"),
+        ({"chunk_size": 3}, r"`csft\.chunk_size` must divide the 4 examples of a replica\. Received: 3"),
     ],
 )
 def test_what_does_not_go_evenly_is_refused(folder: Path, options: dict[str, int], message: str) -> None:
@@ -277,7 +363,7 @@ def test_tensorboard_shows_every_scalar_at_its_step(folder: Path) -> None:
     loops = [5, 7, 10, 14, 15, 20, 21, 25, 28, 30]
     for name in ("loss", "number", "gradient_norm", "skipped_steps", "steps_per_second"):
         assert sorted(shown[name]) == loops
-    assert sorted(shown["held_out_weight"]) == [7, 14, 21, 28, 30]
+    assert sorted(shown["held_out_weight"]) == [0, 7, 14, 21, 28, 30]
     for first, last in zip([0, *loops], loops, strict=False):
         mean = np.mean([objective.losses_seen[step] for step in range(first, last)])
         np.testing.assert_allclose(shown["loss"][last], mean, rtol=1e-5)

@@ -24,7 +24,8 @@ def where(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("direction", "query_side", "result_side"), [("image_to_title", 128, 80), ("title_to_image", 80, 128)]
+    ("direction", "query_side", "result_side"),
+    [("image_to_title", 128, 80), ("title_to_image", 80, 128), ("query_to_item", 128, 128)],
 )
 def test_the_photo_is_large_where_images_were_compared(direction: str, query_side: int, result_side: int) -> None:
     picture = retrieval_grid([(Shown(square(RED), "Red shoe"), results(None))], direction=direction)
@@ -35,7 +36,7 @@ def test_the_photo_is_large_where_images_were_compared(direction: str, query_sid
     assert where(picture, RED)[:, 1].max() < where(picture, BLUE)[:, 1].min()  # the query is at the left
 
 
-@pytest.mark.parametrize("direction", ["image_to_title", "title_to_image"])
+@pytest.mark.parametrize("direction", ["image_to_title", "title_to_image", "query_to_item"])
 def test_a_green_frame_goes_around_the_right_results_alone(direction: str) -> None:
     assert not len(where(retrieval_grid([(Shown(square(RED), ""), results(None))], direction=direction), GREEN))
     for right in range(5):
@@ -80,7 +81,7 @@ def test_rows_may_have_fewer_results_than_others_or_none() -> None:
     assert len(where(retrieval_grid([(query, [])], direction="title_to_image"), RED)) == 80**2
 
 
-@pytest.mark.parametrize("direction", ["image_to_title", "title_to_image"])
+@pytest.mark.parametrize("direction", ["image_to_title", "title_to_image", "query_to_item"])
 @pytest.mark.parametrize("title", TITLES)
 def test_any_title_leaves_photos_and_frames_untouched(title: str, direction: str) -> None:
     def picture(text: str) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_bad_rows() -> None:
     with pytest.raises(ValueError, match=r"`rows` must hold at least one query. Received: none\."):
         retrieval_grid([], direction="title_to_image")
     with pytest.raises(
-        ValueError, match=r"`direction` must be one of \['image_to_title', 'title_to_image'\]. Received"
+        ValueError, match=r"must be one of \['image_to_title', 'query_to_item', 'title_to_image'\]. Received"
     ):
         retrieval_grid([(Shown(square(RED), ""), [])], direction="both")
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mim_tf.data.record_schema import TRAIN_ITEMS, RecordSchema, Shard
 from mim_tf.data.record_writer import encode
-from mim_tf.settings import ImageViewsSettings
+from mim_tf.settings import CsftSettings
 from mim_tf.training.input import Records
 from mim_tf.training.loop import Evaluation, nothing_held_out, train
 
@@ -91,8 +91,8 @@ def fit(folder: Path, make: Callable[[], Any] = Toy, *, evaluate: Any = nothing_
     return train(
         make,
         Records(folder / "records", TRAIN_ITEMS, RECORDS),
-        ImageViewsSettings(**options | changes),
-        section="pretrain.toy",
+        CsftSettings(**options | changes),
+        section="csft",
         checkpoints=folder / "checkpoints",
         tensorboard=folder / "tensorboard",
         seed=3,

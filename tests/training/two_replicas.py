@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,9 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mim_tf.encoders import text_encoder, vision_encoder
 from mim_tf.finetuning.csft import CsftModel
-from mim_tf.finetuning.item_encoder import ItemEncoder
+from mim_tf.finetuning.item_matching import ItemMatching
+from mim_tf.finetuning.queue_drift import QueueDrift
+from mim_tf.finetuning.slow_encoder import SlowEncoder
 from mim_tf.pretraining.causal_language import CausalLanguage
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.image_views import ImageViews
@@ -24,18 +26,33 @@ from mim_tf.pretraining.masked_image import MaskedImage
 from mim_tf.pretraining.masked_language import MaskedLanguage
 from mim_tf.settings import ContrastiveSettings
 from mim_tf.training.trainer import Trainer
-from tests.encoders.toys import tokenizer_files
+from tests.finetuning.toy_csft import (
+    DIM,
+    LEVELS,
+    ROWS,
+    contrast,
+    examples,
+    item_encoder,
+    negatives,
+    text,
+    vision,
+)
 
-DIM, ROWS, STEPS = 4, 8, 3  # rows of both replicas together
+STEPS = 3
 Arrays = dict[str, np.ndarray]
 
 
-def vision(name: str = "vit_toy") -> Any:
-    return vision_encoder(name, dim=DIM, image_size=32)
+def fine_tuning() -> CsftModel:
+    """C-SFT whose queue of two batches is full and begins anew within the steps."""
+    items, token_ids = item_encoder(), tf.constant([[2, 5, 6, 3, 0, 0, 0, 0]] * 2)
+    drift = QueueDrift(items, examples(9)["image"][:2], token_ids, every=2, dim=DIM)
+    return CsftModel(items, contrast(2), negatives, drift=drift)
 
 
-def text(family: str = "bert") -> Any:
-    return text_encoder(f"{family}_toy", dim=DIM, length=8, files=tokenizer_files(family))
+def slow_fine_tuning() -> CsftModel:
+    """The same, its queue filled by a slow encoder."""
+    items = item_encoder()
+    return CsftModel(items, contrast(2), negatives, slow=SlowEncoder(items, 0.5))
 
 
 # What is trained, and how many rows at once.
@@ -48,27 +65,17 @@ CASES: dict[str, tuple[Callable[[], Any], int | None]] = {
     "masked image": (lambda: MaskedImage(vision()), None),
     "views": (lambda: ImageViews(vision("convnext_toy")), None),
     "views with batch normalisation": (lambda: ImageViews(vision("resnet_toy")), None),
-    "fine-tuning": (lambda: CsftModel(ItemEncoder(vision(), text(), (), DIM), 0.1, 0.5, 0.25), None),
-    "fine-tuning in chunks": (lambda: CsftModel(ItemEncoder(vision(), text(), (), DIM), 0.1, 0.5, 0.25), 2),
+    "fine-tuning": (fine_tuning, None),
+    "fine-tuning in chunks": (slow_fine_tuning, 2),
+    "matching": (lambda: CsftModel(item_encoder(), ItemMatching(LEVELS, 0.1), negatives), None),
 }
-STEPPED = ("softmax in chunks", "masked language", "views with batch normalisation")  # the others' gradients suffice
-
-
-def examples(step: int) -> dict[str, tf.Tensor]:
-    """What items and pairs decode to; some titles and items come twice, on the same replica and on both."""
-    random = np.random.default_rng(step)
-    titles = np.array(["red dress", "a", "blue summer hat", "red dress", "bag of red", "shoe", "a", "red"])
-    images = {
-        name: tf.constant(random.integers(0, 256, (ROWS, 32, 32, 3), np.uint8))
-        for name in ("image", "query_image", "negative_image")
-    }
-    return images | {
-        "title": tf.constant(titles),
-        "negative_title": tf.constant(random.permutation(titles)),
-        "item_id": tf.constant([1, 2, 3, 1, 5, 6, 2, 8], tf.int64),
-        "negative_item_id": tf.constant([2, 9, 1, 8, 10, 11, 12, 13], tf.int64),
-        "query_item_id": tf.constant([-1, 8, -1, 9, -1, -1, 1, -1], tf.int64),
-    }
+STEPPED = (  # the others' gradients suffice
+    "softmax in chunks",
+    "masked language",
+    "views with batch normalisation",
+    "fine-tuning",
+    "fine-tuning in chunks",
+)
 
 
 def batches_of(objective: Any) -> list[Arrays]:
@@ -96,39 +103,61 @@ def trained(
     strategy: tf.distribute.Strategy,
     steps: int,
 ) -> Arrays:
-    """The loss and gradients of the first batch; with steps, also weights and averages after them."""
+    """The loss and gradients of the first batch; with steps, also what is there after them, a restart included."""
     keras.utils.set_random_seed(0)
+    trainer = new_trainer(make, chunk_size, batches, strategy)
+    start = _values(trainer.objective.variables)
+    step = tf.function(lambda batch: strategy.run(trainer._gradients, (batch, tf.constant(False))))
+    gradients, values, *_ = tf.nest.map_structure(
+        lambda value: strategy.experimental_local_results(value)[0].numpy(), step(next(iter(trainer._batches_from(0))))
+    )
+    scalars = dict(zip(trainer._names, values, strict=False))
+    shown = [scalars[name] for name in ("loss", "negatives", "false_negatives") if name in scalars]
+    found = {"loss": np.array(shown), "gradients": _flat(gradients)}
+    if not steps:
+        return found
+    for variable, value in zip(trainer.objective.variables, start, strict=True):  # statistics and queue have moved
+        variable.assign(value)
+    learning = trainer.objective.trainable_variables
+    before = _flat(_values(learning))
+    trainer.train(tf.constant(steps - 1))
+    trainer = restarted(trainer, new_trainer(make, chunk_size, batches, strategy))
+    trainer.train(tf.constant(1))
+    weights = _flat(_values(trainer.objective.trainable_variables))
+    return found | {
+        "weights": weights,
+        "averages": _flat([average.numpy() for average in trainer.average.averages]),
+        "statistics": _flat(_values(trainer.objective.non_trainable_variables)),
+        "moved": weights - before,
+    }
+
+
+def new_trainer(
+    make: Callable[[], Any], chunk_size: int | None, batches: list[Arrays], strategy: tf.distribute.Strategy
+) -> Trainer:
+    """An objective and its trainer, at the beginning."""
     options = ContrastiveSettings(batch_size=ROWS, chunk_size=chunk_size, averaging=0.5, warmup=0, clip_norm=0.1)
-    inputs = strategy.distribute_datasets_from_function(partial(dataset, batches))
     with strategy.scope():
-        objective = make()
-        trainer = Trainer(
-            objective,
+        return Trainer(
+            make(),
             options,
             steps=10,
             rates={},
             strategy=strategy,
-            batches_from=lambda step: inputs,
+            batches_from=lambda step: strategy.distribute_datasets_from_function(partial(dataset, batches[step:])),
             stop_requested=lambda: False,
         )
-    start = _values(objective)
-    step = tf.function(lambda batch: strategy.run(trainer._gradients, (batch, tf.constant(False))))
-    gradients, values, *_ = tf.nest.map_structure(
-        lambda value: strategy.experimental_local_results(value)[0].numpy(), step(next(iter(inputs)))
-    )
-    found = {"loss": values[:1], "gradients": _flat(gradients)}
-    if not steps:
-        return found
-    for variable, value in zip(objective.variables, start, strict=True):  # batch normalisation has moved
-        variable.assign(value)
-    trainer.train(tf.constant(steps))
-    weights, averages = _values(objective), [average.numpy() for average in trainer.average.averages]
-    moved = [weight - value for weight, value in zip(weights, start, strict=True)]
-    return found | {"weights": _flat(weights), "averages": _flat(averages), "moved": _flat(moved)}
 
 
-def _values(objective: Any) -> list[np.ndarray]:
-    return [variable.value.numpy() for variable in objective.variables]
+def restarted(trainer: Trainer, other: Trainer) -> Trainer:
+    """Another trainer, which goes on where the first one is."""
+    with tempfile.TemporaryDirectory() as folder:  # of this worker alone
+        other.checkpoint().read(trainer.checkpoint().write(f"{folder}/checkpoint")).assert_consumed()
+    return other
+
+
+def _values(variables: list[Any]) -> list[np.ndarray]:
+    return [variable.value.numpy() for variable in variables]
 
 
 def _flat(arrays: list[np.ndarray]) -> np.ndarray:
