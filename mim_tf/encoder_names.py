@@ -45,6 +45,7 @@ VisionName = Literal[
     "eva02_large",
     "resnet",
     "resnet_toy",
+    "resnet_mini",
     "resnet50",
     "siglip",
     "siglip_toy",

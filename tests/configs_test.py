@@ -32,7 +32,7 @@ def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
     items = ItemEncoder(images, titles, options.fusion_units, dim, options.fusion)
     photos = tf.cast(tf.random.uniform([2, 3, images.image_size, images.image_size, 3], maxval=256), tf.uint8)
     token_ids = tf.reshape(titles.tokenize(tf.constant(["a", "b", "a b", "b a"])), [2, 2, -1])
-    model = csft_model(items, settings, toy_csft.negatives, 3, (photos[0], token_ids[0]))
+    model = csft_model(items, settings, toy_csft.negatives, 3, (photos[:, 0], token_ids[:, 0]))
     batch = {
         "images": photos,
         "token_ids": token_ids,

@@ -162,7 +162,7 @@ def _checked_images(
     """Check the images of the wanted rows once and keep them in a scratch file, wherever they came from."""
     column = name if name in source.columns else f"{name}_path"
     rows = source.table.semi_join(wanted, ROW).select(ROW, column)
-    path = workspace.scratch / f"{name}.parquet"
+    path = workspace.scratch / f"{source.setting}.{name}.parquet"  # there may be two logs with query images
     total, done = workspace.count(wanted), 0
 
     def report(checked: int) -> None:

@@ -38,6 +38,9 @@ def write_shards(
 
     Returns:
         The shards.
+
+    Raises:
+        RuntimeError: more or fewer rows came than there are in all.
     """
     count = min(shards, total)
     files = [f"{name}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
@@ -50,6 +53,8 @@ def write_shards(
                 writers[done % count].write(example)
                 done += 1
             progress(f"write {name}", done, total)
+    if done != total:
+        raise RuntimeError(f"{name}: {total} rows were to be written, {done} came.")  # a row met no image or two
     return [
         Shard(file, records=len(range(number, done, count)), bytes=(folder / file).stat().st_size)
         for number, file in enumerate(files)

@@ -15,7 +15,7 @@ from mim_tf.data.record_parser import RecordParser
 from mim_tf.data.record_schema import PAIRS, VALIDATION_PAIRS, RecordSchema
 from mim_tf.data.records import read_impressions
 from mim_tf.errors import DataError
-from tests.data.conftest import VALIDATION_FROM
+from tests.data.conftest import VALIDATION_FROM, picture
 
 
 def pairs_of(folder: Path, name: str = PAIRS) -> list[dict[str, Any]]:
@@ -186,6 +186,7 @@ def test_what_a_searcher_chose_anywhere_is_known(shop: Any) -> None:
 @pytest.mark.parametrize("mined", [False, True])
 def test_a_second_search_log_validates_alone(shop: Any, mined: bool) -> None:
     second = search_log(shop).drop(columns="timestamp")
+    second["query_image"] = [picture(100 + number) for number in range(len(second))]
     second.loc[3, "item_id"] = 999
     settings = shop.settings(validation_pairs=shop.write("second.parquet", second))
     if not mined:
@@ -197,6 +198,12 @@ def test_a_second_search_log_validates_alone(shop: Any, mined: bool) -> None:
     assert (metrics["validation_pairs_rejected"], metrics["validation_pairs_left_out"]) == (1, 6)
     if not mined:
         assert (metrics["pairs"], metrics["pairs_left_out"]) == (3, 9)
+        # Each log has its own pictures; both number their rows from 0.
+        for name, log in ((PAIRS, search_log(shop)), (VALIDATION_PAIRS, second)):
+            known = set(zip(log.query_image, log.item_id, strict=True))
+            pairs = pairs_of(settings["folder"], name)
+            assert {(pair["query_image"], pair["item_id"]) for pair in pairs} <= known
+            assert len(pairs) == metrics["pairs" if name == PAIRS else "pairs_validation"]
 
 
 def test_there_may_be_no_pairs_to_validate_with(shop: Any) -> None:

@@ -77,6 +77,8 @@ STEPPED = (  # the others' gradients suffice
     "fine-tuning in chunks",
 )
 
+BEGUN_ALONE = ("fine-tuning in chunks",)  # on one replica up to the restart
+
 
 def batches_of(objective: Any) -> list[Arrays]:
     """A batch per step, for all replicas together."""
@@ -100,11 +102,15 @@ def trained(
     make: Callable[[], Any],
     chunk_size: int | None,
     batches: list[Arrays],
-    strategy: tf.distribute.Strategy,
+    strategies: tuple[tf.distribute.Strategy, tf.distribute.Strategy],
     steps: int,
 ) -> Arrays:
-    """The loss and gradients of the first batch; with steps, also what is there after them, a restart included."""
+    """The loss and gradients of the first batch; with steps, also what is there after them.
+
+    Before the last step training starts anew from a checkpoint, on the second of the strategies.
+    """
     keras.utils.set_random_seed(0)
+    strategy, later = strategies
     trainer = new_trainer(make, chunk_size, batches, strategy)
     start = _values(trainer.objective.variables)
     step = tf.function(lambda batch: strategy.run(trainer._gradients, (batch, tf.constant(False))))
@@ -121,7 +127,7 @@ def trained(
     learning = trainer.objective.trainable_variables
     before = _flat(_values(learning))
     trainer.train(tf.constant(steps - 1))
-    trainer = restarted(trainer, new_trainer(make, chunk_size, batches, strategy))
+    trainer = restarted(trainer, new_trainer(make, chunk_size, batches, later))
     trainer.train(tf.constant(1))
     weights = _flat(_values(trainer.objective.trainable_variables))
     return found | {
@@ -170,8 +176,9 @@ def compared(name: str, strategy: tf.distribute.Strategy) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     batches = batches_of(make())
     steps = STEPS if name in STEPPED else 0
-    whole = trained(make, None, batches, tf.distribute.get_strategy(), steps)
-    parts = trained(make, chunk_size, batches, strategy, steps)
+    alone = tf.distribute.get_strategy()
+    whole = trained(make, None, batches, (alone, alone), steps)
+    parts = trained(make, chunk_size, batches, (alone if name in BEGUN_ALONE else strategy, strategy), steps)
     moved = {"moved": float(np.abs(whole.pop("moved")).max())} if steps else {}
     differences = {key: float(np.abs(parts[key] - whole[key]).max()) for key in whole}
     differences["gradients"] /= np.abs(whole["gradients"]).max()

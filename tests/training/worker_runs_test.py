@@ -1,4 +1,4 @@
-"""Two workers run stage 1 by the command: to the end, stopped by SIGTERM, and with one of them killed."""
+"""Two workers run stages 1 and 2 by the command: to the end, stopped by SIGTERM, and with one of them killed."""
 
 import json
 import os
@@ -25,6 +25,7 @@ encoders:
 pretrain:
   strategy: multi_worker
   image_text: {{epochs: {epochs}, batch_size: 20, evaluate_every: 50}}
+csft: {{strategy: multi_worker, epochs: 2, batch_size: 16, st_nsg: {{queue_batches: 2, momentum: 0.9}}}}
 """
 ENV = {name: value for name, value in os.environ.items() if name not in ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")}
 PATIENCE = 400  # seconds, of a machine that does much else
@@ -44,7 +45,7 @@ class Pair:
         run = ["--config", str(self.config), "--workdir", str(self.pretrain.parent)]
         return [sys.executable, "-m", f"mim_tf.{module}", *run, *arguments]
 
-    def start(self) -> list[subprocess.Popen[str]]:
+    def start(self, stage: str = "pretrain") -> list[subprocess.Popen[str]]:
         listeners = [socket.create_server(("", 0)) for _ in range(2)]
         addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
         for listener in listeners:
@@ -53,7 +54,7 @@ class Pair:
             json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
             for index in range(2)
         ]
-        command = self.command("train", "--stage", "pretrain")
+        command = self.command("train", "--stage", stage)
         pipe = subprocess.PIPE
         return [
             subprocess.Popen(command, env={**ENV, "TF_CONFIG": task}, stdout=pipe, stderr=pipe, text=True)
@@ -101,6 +102,12 @@ def test_the_chief_alone_writes_and_a_stopped_run_continues(tmp_path: Path) -> N
     assert json.loads((pair.pretrain / "metrics.json").read_text())["image_text_steps"] > stopped_at
     events = list((pair.pretrain / "tensorboard" / "image_text").glob("events*"))
     assert len(events) == 2  # of the chief, one per run
+
+    workers = pair.start("csft")
+    (shown, error), (other, _) = outputs(workers)
+    assert [worker.returncode for worker in workers] == [0, 0], error
+    assert "start_recall_at_1" in shown
+    assert "csft: worker 1 is done" in other
 
     from mim_tf.encoders import VisionEncoder
 

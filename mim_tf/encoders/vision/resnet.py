@@ -141,6 +141,7 @@ RESNET = VisionFamily(
     build=build,
     sizes={
         "resnet_toy": _size([1, 1], _BASIC, [64, 64]),
+        "resnet_mini": _size([1, 1, 1], _BASIC, [64, 128, 256]),  # ours, for small images and random weights
         "resnet50": _size([3, 4, 6, 3], _BOTTLENECK, _WIDTHS),
     },
     blocks=_blocks,

@@ -1,0 +1,124 @@
+"""Stage 2 from prepared records to the item encoder it hands over: every variant and ablation by its setting."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.finetuning.item_encoder import ItemEncoder
+from mim_tf.settings import Settings
+from mim_tf.training import csft, prepare, pretrain
+from mim_tf.training.models import load_encoders, load_item_encoder
+from mim_tf.workdir import StageFolder
+
+BATCH, STEPS = 16, 6
+CSFT = {"epochs": 3, "batch_size": BATCH, "evaluate_every": 4, "st_nsg": {"queue_batches": 2}}
+ALWAYS = {"loss", "steps", "start_recall_at_1", "held_out_recall_at_1", "held_out_mrr"}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shop = tmp_path_factory.mktemp("shop")
+    make_demo_shop(shop, items=60, users=40, days=20, searches=60)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def workdirs(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Prepared and pre-trained, plain encoders that is, by the action that makes a pair."""
+    workdirs = {}
+    for action in ("purchase", "click"):
+        workdir = workdirs[action] = tmp_path_factory.mktemp(action)
+        for stage in (prepare, pretrain):
+            folder = StageFolder(workdir, stage.__name__.rsplit(".", 1)[-1])
+            folder.path.mkdir()
+            folder.finish(stage.run(settings_of(shop, {"pairs_action": action}), workdir))
+    return workdirs
+
+
+def settings_of(shop: Path, data: dict[str, Any], **changes: Any) -> Settings:
+    files = {name: str(shop / f"{name}.parquet") for name in ("items", "impressions", "pairs")}
+    return Settings.model_validate(
+        {
+            "data": {**files, "validation_from": "2025-01-15", "shards": 1, **data},
+            "encoders": {
+                "vision": {"name": "vit_toy", "image_size": 32},
+                "text": {"name": "bert_toy", "length": 8},
+                "dim": 4,
+                "precision": changes.pop("precision", "float32"),
+            },
+            "pretrain": {"image_text": None},
+            "csft": CSFT | changes,
+        }
+    )
+
+
+def run(shop: Path, upstream: Path, folder: Path, **changes: Any) -> dict[str, float]:
+    """The stage's metrics, in a workdir that borrows what came before."""
+    for stage in ("prepare", "pretrain"):
+        (folder / stage).symlink_to(upstream / stage)
+    return csft.run(settings_of(shop, {}, **changes), folder)
+
+
+CONTRASTIVE = {"query_to_item_loss", "query_to_text_loss", "query_to_image_loss", "negatives", "false_negatives"}
+DRIFT = {"queue_drift_fused", "queue_drift_text", "queue_drift_image"}
+VARIANTS: dict[str, tuple[str, dict[str, Any], set[str], set[str]]] = {
+    # Table 4, and what must be among the metrics and what must not.
+    "contrastive, purchase": ("purchase", {}, CONTRASTIVE | DRIFT, set()),
+    "contrastive, click": ("click", {}, CONTRASTIVE | DRIFT, set()),
+    "cross-entropy, purchase": ("purchase", {"loss": "matching"}, {"query_to_item_loss"}, {"negatives"}),
+    "cross-entropy, click": ("click", {"loss": "matching"}, {"query_to_item_loss"}, {"negatives"}),
+    "cross-entropy, category": (
+        "purchase",
+        {"loss": "category"},
+        {"query_loss", "category_accuracy"},
+        {"negatives", "negative_fallback_share"},
+    ),
+    # Table 5; without C-SFT below.
+    "without TFN": ("purchase", {"fusion": "concat"}, CONTRASTIVE, set()),
+    "without ST-NSG": ("purchase", {"st_nsg": None}, CONTRASTIVE, DRIFT | {"negative_fallback_share"}),
+    "without multi-level": ("purchase", {"alpha": 0, "beta": 0}, {"negatives"}, {"query_to_text_loss"}),
+    # What else the settings offer.
+    "no queue": ("purchase", {"st_nsg": {"queue_batches": 0}}, {"negative_fallback_share"}, DRIFT),
+    "slow encoder": ("purchase", {"st_nsg": {"queue_batches": 2, "momentum": 0.9}}, DRIFT, set()),
+    "half precision": ("purchase", {"precision": "mixed_bfloat16", "chunk_size": 8}, CONTRASTIVE | DRIFT, set()),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_runs_from_its_settings(shop: Path, workdirs: dict[str, Path], tmp_path: Path, name: str) -> None:
+    action, changes, there, not_there = VARIANTS[name]
+    metrics = run(shop, workdirs[action], tmp_path, **changes)
+    assert ALWAYS | there <= set(metrics)
+    assert not not_there & set(metrics)
+    assert all(np.isfinite(list(metrics.values())))
+    assert metrics["steps"] >= STEPS
+    start = load_encoders(StageFolder(tmp_path, "pretrain"), "float32")[0]
+    tuned = load_item_encoder(StageFolder(tmp_path, "csft"), "float32")
+    assert tuned.fusion.__class__.__name__ == ("ConcatFusion" if name == "without TFN" else "TensorFusion")
+    assert max(np.abs(a - b).max() for a, b in zip(start.get_weights(), tuned.vision.get_weights(), strict=True)) > 1e-4
+
+
+def test_the_negatives_are_as_many_as_the_paper_says(shop: Path, workdirs: dict[str, Path], tmp_path: Path) -> None:
+    metrics = run(shop, workdirs["purchase"], tmp_path, mask_false_negatives=False)
+    # The mean of the steps since the evaluation after the fourth one: the queue of k = 2 batches is full.
+    assert metrics["negatives"] == 2 * BATCH * (2 + 1) - 1
+    assert metrics["false_negatives"] > 0
+
+
+def test_without_csft_the_item_encoder_is_stage_ones_and_sums(
+    shop: Path, workdirs: dict[str, Path], tmp_path: Path
+) -> None:
+    metrics = run(shop, workdirs["purchase"], tmp_path, epochs=0)
+    assert metrics["steps"] == 0
+    assert metrics["start_mrr"] == metrics["held_out_mrr"]
+    items: ItemEncoder = load_item_encoder(StageFolder(tmp_path, "csft"), "float32")
+    vision, text = load_encoders(StageFolder(tmp_path, "pretrain"), "float32")
+    images = tf.random.uniform([2, 32, 32, 3], maxval=255)
+    token_ids = text.tokenize(tf.constant(["red dress", "blue hat"]))
+    image, title = (tf.math.l2_normalize(rows, axis=-1) for rows in (vision(images), text(token_ids)))
+    expected = tf.math.l2_normalize(image + title, axis=-1)
+    np.testing.assert_allclose(items(images, token_ids).fused, expected, rtol=1e-4, atol=1e-5)
