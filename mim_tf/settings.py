@@ -115,7 +115,7 @@ class TrainingSettings(Section):
 
 
 class HeldOutSettings(TrainingSettings):
-    """What the trainings of stage 1 have, of which some items know nothing."""
+    """What a training has that is measured on what it did not see."""
 
     evaluate_every: int = Field(100, ge=1, description="steps; what is best on held-out items is kept")
 

@@ -37,9 +37,11 @@ def main() -> None:
         type=int,
         default=1,
         metavar="N",
-        help="split the CPU into N devices, to try `mirrored` without GPUs",
+        help="split the CPU into N devices, for `strategy: mirrored` on a machine without GPUs; no effect otherwise",
     )
     arguments = parser.parse_args()
+    if arguments.cpu_devices < 1:
+        raise SettingsError(f"--cpu-devices must be at least 1. Received: {arguments.cpu_devices}.")
     settings = settings_of(arguments)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
     if len(stages) > 1 and "multi_worker" in (settings.pretrain.strategy, settings.csft.strategy):

@@ -28,6 +28,9 @@ _SECTIONS = {
     "rank": ("data", "seed", "encoders", "pretrain", "csft", "represent", "rank"),
 }
 
+# Where a training runs, not what it trains: it may go on elsewhere. How many replicas that makes is no setting anyway.
+_PLACES = ("pretrain.strategy", "csft.strategy")
+
 _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
     stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]
 }
@@ -67,7 +70,8 @@ class StageFolder:
     def begin(self, settings: Settings) -> Iterator[None]:
         """Work in the folder under `settings`, alone, keeping what an interrupted run left in it.
 
-        Settings that the stage refuses before it has made anything are not remembered.
+        Settings that the stage refuses before it has made anything are not remembered. A run that goes on under another
+        `strategy` leaves the new one in settings.yaml.
 
         Raises:
             StageError: the folder was made with other settings, or another process works in it.
@@ -90,6 +94,8 @@ class StageFolder:
 
     def check(self, settings: Settings) -> None:
         """Refuse settings, and runs of the earlier stages, other than those the folder was made with.
+
+        A training's `strategy` may differ: a checkpoint goes on with any number of replicas.
 
         Raises:
             StageError: naming every setting that differs, or the stage that was run again.
@@ -178,7 +184,7 @@ def fresh_folder_aside(path: Path) -> Path:
 
 
 def _changes(path: str, then: Any, now: Any) -> list[str]:
-    """Where two trees of plain values differ, as `key was old, now new`."""
+    """Where two trees of plain values differ, as `key was old, now new`, but for `_PLACES`."""
     if isinstance(then, dict) and isinstance(now, dict):
         return [change for key in {**then, **now} for change in _changes(f"{path}.{key}", then.get(key), now.get(key))]
-    return [] if then == now else [f"{path} was {then!r}, now {now!r}"]
+    return [] if then == now or path in _PLACES else [f"{path} was {then!r}, now {now!r}"]

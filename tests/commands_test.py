@@ -41,6 +41,7 @@ def test_help_shows_an_example_or_the_defaults(module: str) -> None:
         (["mim_tf.evaluate"], "rank is not finished. Run first: python -m mim_tf.train --stage rank"),
         (["mim_tf.export", "--to", "models"], "rank is not finished. Run first"),
         (["mim_tf.train", "--stage", "rank", "--set", "rank.layers=3"], "`rank.layers` is not a setting. Known here:"),
+        (["mim_tf.train", "--stage", "csft", "--cpu-devices", "0"], "--cpu-devices must be at least 1. Received: 0."),
         (["mim_tf.prepare", "--set", "data.items=none.parquet"], "none.parquet"),
     ],
 )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mim_tf.errors import SettingsError, StageError
 from mim_tf.settings import Settings, parse_settings
@@ -49,6 +50,27 @@ def test_settings_of_later_stages_do_not_matter(tmp_path: Path) -> None:
     with folder.begin(settings_with()):
         folder.finish({})
     assert folder.require(settings_with(rank={"epochs": 7}), "") is folder
+
+
+@pytest.mark.parametrize("section", ["pretrain", "csft"])
+def test_a_run_may_go_on_under_another_strategy(tmp_path: Path, section: str) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    elsewhere = settings_with(**{section: {"strategy": "mirrored"}})
+    with folder.begin(settings_with()):
+        folder.checkpoints.mkdir()
+    with folder.begin(elsewhere):
+        folder.finish({})
+    assert yaml.safe_load((folder.path / "settings.yaml").read_text())[section]["strategy"] == "mirrored"
+    for settings in (elsewhere, settings_with(), settings_with(**{section: {"strategy": "multi_worker"}})):
+        assert folder.require(settings, "") is folder
+
+
+def test_what_differs_beside_the_strategy_is_refused_alone(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_with()):
+        folder.checkpoints.mkdir()
+    with pytest.raises(StageError, match=r"other settings: csft\.alpha was 0\.5, now 0\.1\. Use"):
+        folder.check(settings_with(csft={"strategy": "mirrored", "alpha": 0.1}, pretrain={"strategy": "mirrored"}))
 
 
 def test_two_processes_cannot_work_on_one_stage(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class PairPreparation:
             rows, queries = self._searches(log, before=self._settings.validation_from, later=validation_log is None)
             splits[PAIRS] = _Split(logged_pairs(rows.filter(rows.trains)), queries)
             splits[VALIDATION_PAIRS] = _Split(logged_pairs(rows.filter(~rows.trains)), queries)
-            chosen = _of_users(rows.filter(rows.trains), chosen)
+            chosen = _of_users(log.rows, chosen, before=self._settings.validation_from)
         elif impressions is not None and self._settings.validation_from is not None:
             splits = self._mined(impressions, self._settings.validation_from)
         if validation_log:
@@ -173,9 +173,10 @@ class PairPreparation:
         return fallbacks
 
 
-def _of_users(rows: ir.Table, chosen: ir.Table | None) -> ir.Table | None:
-    """What users chose in a search log and elsewhere; None where the log does not know its users."""
-    if "user_id" not in rows.columns:
+def _of_users(log: ir.Table, chosen: ir.Table | None, *, before: int | None) -> ir.Table | None:
+    """What users chose in a search log, by any action, and elsewhere; None where the log does not know its users."""
+    if "user_id" not in log.columns:
         return None
-    own = rows.select("user_id", "item_id")
+    training = log if before is None else log.filter(log.timestamp < before)
+    own = training.select("user_id", "item_id")
     return own if chosen is None else ibis.union(own, chosen)

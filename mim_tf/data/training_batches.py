@@ -14,7 +14,7 @@ Decode = Callable[[Tensors], Tensors]
 Assemble = Callable[[Tensors, tf.Tensor], Tensors]
 
 # The records of an epoch are shuffled as they lie in the files, images encoded: 4,096 items of 20 kB are 80 MB per
-# worker, pairs with their three images three times that. `prepare` has shuffled the files as a whole.
+# worker, pairs with their two images twice that. `prepare` has shuffled the files as a whole.
 _SHUFFLED_AMONG = 4096
 # Files read in turn. All at once, the buffer would be filled by the same records in every epoch; two of four, and a
 # record meets those of its last batch again hardly more often than by chance (1.05 times with 13,694 records).

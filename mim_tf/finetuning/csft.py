@@ -12,7 +12,7 @@ from mim_tf.data.augmentation import Strength, image_augmenter
 from mim_tf.finetuning.item_encoder import ItemEmbeddings, ItemEncoder
 from mim_tf.finetuning.multi_level import MultiLevel
 from mim_tf.finetuning.queue_drift import QueueDrift
-from mim_tf.finetuning.slow_encoder import SlowEncoder
+from mim_tf.finetuning.slow_weights import SlowWeights
 
 _LEVELS = len(ItemEmbeddings._fields)
 Negatives = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
@@ -44,7 +44,7 @@ class CsftModel(keras.Model):
         loss: of embedded pairs.
         negatives: draws each pair's hard negative: of `item_row` and `chosen_rows` `[batch]` and a seed int32 `[2]`.
         augmentation: of all images.
-        slow: embeds what enters the loss's queue; None leaves that to `items`.
+        slow: embed what enters the loss's queue; None leaves that to the weights in training.
         drift: watches how the queue ages.
 
     Reference: MIM, section 3.3.
@@ -57,7 +57,7 @@ class CsftModel(keras.Model):
         negatives: Negatives,
         *,
         augmentation: Strength = "mild",
-        slow: SlowEncoder | None = None,
+        slow: SlowWeights | None = None,
         drift: QueueDrift | None = None,
     ):
         super().__init__(name="csft_model")
@@ -108,18 +108,24 @@ class CsftModel(keras.Model):
     def embed(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
         """The query, then the image, title and fusion of each candidate, `[batch, 1 + 3 C, dim]`.
 
-        With a slow encoder the candidates come once more, as it sees them.
+        With slow weights the candidates come once more, as these see them, and let no gradient through.
         """
-        pixels, token_ids = tf.cast(batch["images"], tf.float32), batch["token_ids"]
+        embedded = self._embed(batch, training)
+        if not (self.slow and training):
+            return embedded
+        with self.slow.scope():
+            # The queries too: batch normalisation is to see the same batch.
+            slowly = self._embed(batch, training)
+        return tf.concat([embedded, tf.stop_gradient(slowly[:, 1:])], axis=1)
+
+    def _embed(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
         # One pass through each encoder: several smaller ones leave cores idle.
+        pixels = tf.cast(batch["images"], tf.float32)
         photos = _each(lambda rows: self.items.vision(rows, training=training), pixels)
-        titles = _each(lambda rows: self.items.text(rows, training=training), token_ids)
-        queries, images = photos[:, :1], photos[:, 1:]
-        embedded = [queries, _side_by_side(_each(self.items.fuse, images, titles))]
-        if self.slow and training:
-            slow = self.slow
-            embedded.append(_side_by_side(_each(lambda *rows: slow(*rows, training=True), pixels[:, 1:], token_ids)))
-        return tf.concat(embedded, axis=1)
+        titles = _each(lambda rows: self.items.text(rows, training=training), batch["token_ids"])
+        candidates = tf.stack(_each(self.items.fuse, photos[:, 1:], titles), axis=2)  # [batch, C, 3, dim]
+        in_one_row = tf.reshape(candidates, [-1, candidates.shape[1] * _LEVELS, candidates.shape[-1]])
+        return tf.concat([photos[:, :1], in_one_row], axis=1)
 
     def contrast(
         self, embeddings: tf.Tensor, batch: dict[str, tf.Tensor], training: bool = True
@@ -152,9 +158,3 @@ def _each(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
     several = inputs[0].shape[1]
     outputs = function(*(tf.reshape(rows, [-1, *rows.shape[2:]]) for rows in inputs))
     return tf.nest.map_structure(lambda rows: tf.reshape(rows, [-1, several, *rows.shape[1:]]), outputs)
-
-
-def _side_by_side(items: ItemEmbeddings) -> tf.Tensor:
-    """The levels of `[batch, C, dim]` each, as `[batch, 3 C, dim]`, those of a candidate together."""
-    levels = tf.stack(items, axis=2)
-    return tf.reshape(levels, [-1, levels.shape[1] * _LEVELS, levels.shape[-1]])

@@ -20,7 +20,7 @@ from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.finetuning.item_matching import ItemMatching
 from mim_tf.finetuning.multi_level import MultiLevel
 from mim_tf.finetuning.queue_drift import QueueDrift
-from mim_tf.finetuning.slow_encoder import SlowEncoder
+from mim_tf.finetuning.slow_weights import SlowWeights
 from mim_tf.finetuning.space_time_contrast import SpaceTimeContrast
 from mim_tf.settings import Settings
 from mim_tf.training.input import Records
@@ -103,8 +103,8 @@ def csft_model(
         dim=dim,
         dtype=settings.encoders.precision,
     )
-    slow = SlowEncoder(items, space_time.momentum) if space_time.momentum else None
-    drift = QueueDrift(slow or items, *watched, every=space_time.queue_batches, dim=dim)
+    slow = SlowWeights(items, space_time.momentum) if space_time.momentum else None
+    drift = QueueDrift(items, *watched, every=space_time.queue_batches, dim=dim, slow=slow)
     return make(contrast(queue=queue), slow=slow, drift=drift)
 
 

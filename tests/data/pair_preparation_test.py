@@ -172,15 +172,17 @@ def test_what_a_searcher_chose_anywhere_is_known(shop: Any) -> None:
     prepare(**settings)
     training = shop.impressions[(shop.impressions.label == 1) & (shop.impressions.timestamp < VALIDATION_FROM)]
     found = {pair["item_id"]: chosen_of(settings["folder"], pair) for pair in pairs_of(settings["folder"])}
-    # The log's own are the purchases before validation: 101 by user 1, 103 by user 2, 105 by nobody known.
+    # The log's own are clicks and purchases before validation: 100 to 102 by user 1, 103 and 104 by user 2; 105 is by
+    # nobody known.
+    own = {101: {100, 101, 102}, 103: {103, 104}, 105: set()}
     assert found == {
-        101: {101, *training.item_id[training.user_id == 1]},
-        103: {103, *training.item_id[training.user_id == 2]},
-        105: set(),
+        101: own[101] | {*training.item_id[training.user_id == 1]},
+        103: own[103] | {*training.item_id[training.user_id == 2]},
+        105: own[105],
     }
     prepare(**settings | {"impressions": None, "folder": shop.folder / "alone"})
     found = {pair["item_id"]: chosen_of(shop.folder / "alone", pair) for pair in pairs_of(shop.folder / "alone")}
-    assert found == {101: {101}, 103: {103}, 105: set()}
+    assert found == own
 
 
 @pytest.mark.parametrize("mined", [False, True])

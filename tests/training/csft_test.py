@@ -1,5 +1,6 @@
 """Stage 2 from prepared records to the item encoder it hands over: every variant and ablation by its setting."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,15 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.errors import SettingsError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import Settings
 from mim_tf.training import csft, prepare, pretrain
+from mim_tf.training.loop import Evaluation
 from mim_tf.training.models import load_encoders, load_item_encoder
+from mim_tf.training.pair_retrieval import pair_retrieval
 from mim_tf.workdir import StageFolder
+from tests.training.toy_training import KilledError
 
 BATCH, STEPS = 16, 6
 CSFT = {"epochs": 3, "batch_size": BATCH, "evaluate_every": 4, "st_nsg": {"queue_batches": 2}}
@@ -122,3 +127,70 @@ def test_without_csft_the_item_encoder_is_stage_ones_and_sums(
     image, title = (tf.math.l2_normalize(rows, axis=-1) for rows in (vision(images), text(token_ids)))
     expected = tf.math.l2_normalize(image + title, axis=-1)
     np.testing.assert_allclose(items(images, token_ids).fused, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_killed_run_ends_as_one_that_was_not(
+    shop: Path,
+    workdirs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Killed in the evaluation after step 4, it goes on after step 3 with the queue and the slow encoder of then."""
+    changes = {"st_nsg": {"queue_batches": 2, "momentum": 0.9}, "checkpoint_every": 3}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    expected = run(shop, workdirs["purchase"], whole, **changes)
+    with monkeypatch.context() as patched:
+        patched.setattr(csft, "pair_retrieval", dying_the_second_time)
+        with pytest.raises(KilledError):
+            run(shop, workdirs["purchase"], killed, **changes)
+    metrics = csft.run(settings_of(shop, {}, **changes), killed)
+    assert "continues at step 3 of" in capsys.readouterr().err
+    speed = {"examples_per_second", "input_wait_share"}
+    assert {name: metrics[name] for name in expected.keys() - speed} == {
+        name: expected[name] for name in expected.keys() - speed
+    }
+    found, tuned = (load_item_encoder(StageFolder(workdir, "csft"), "float32") for workdir in (killed, whole))
+    for one, other in zip(found.get_weights(), tuned.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def dying_the_second_time(records: Path, batch_size: int) -> Callable[[Any], Evaluation]:
+    """An evaluation that measures the start, and is killed the next time."""
+    evaluate, measured = pair_retrieval(records, batch_size), []
+
+    def measure_or_die(objective: Any) -> Evaluation:
+        if measured:
+            raise KilledError
+        measured.append(evaluate(objective))
+        return measured[0]
+
+    return measure_or_die
+
+
+def test_a_restart_with_another_k_is_refused(shop: Path, tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_of(shop, {})):
+        (folder.path / "checkpoints").mkdir()  # something was made
+    with pytest.raises(StageError, match=r"csft\.st_nsg\.queue_batches was 2, now 3\. Use another --workdir"):
+        folder.check(settings_of(shop, {}, st_nsg={"queue_batches": 3}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"st_nsg": {"queue_batches": -1}}, r"st_nsg\.queue_batches.*\n.*greater than or equal to 0"),
+        ({"st_nsg": {"momentum": 1.0}}, r"st_nsg\.momentum.*\n.*less than 1"),
+        ({"loss": "matching", "st_nsg": None}, "`loss: matching` needs the hard negatives of `st_nsg`"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(shop: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_of(shop, {}, **changes)
+
+
+def test_a_batch_that_does_not_divide_is_refused(shop: Path, workdirs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"`csft\.chunk_size` must divide the 16 examples of a replica"):
+        run(shop, workdirs["purchase"], tmp_path, chunk_size=5)

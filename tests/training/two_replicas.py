@@ -18,7 +18,7 @@ import tensorflow as tf
 from mim_tf.finetuning.csft import CsftModel
 from mim_tf.finetuning.item_matching import ItemMatching
 from mim_tf.finetuning.queue_drift import QueueDrift
-from mim_tf.finetuning.slow_encoder import SlowEncoder
+from mim_tf.finetuning.slow_weights import SlowWeights
 from mim_tf.pretraining.causal_language import CausalLanguage
 from mim_tf.pretraining.image_text import ImageText
 from mim_tf.pretraining.image_views import ImageViews
@@ -52,7 +52,7 @@ def fine_tuning() -> CsftModel:
 def slow_fine_tuning() -> CsftModel:
     """The same, its queue filled by a slow encoder."""
     items = item_encoder()
-    return CsftModel(items, contrast(2), negatives, slow=SlowEncoder(items, 0.5))
+    return CsftModel(items, contrast(2), negatives, slow=SlowWeights(items, 0.5))
 
 
 # What is trained, and how many rows at once.

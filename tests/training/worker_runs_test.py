@@ -1,4 +1,4 @@
-"""Two workers run stages 1 and 2 by the command: to the end, stopped by SIGTERM, and with one of them killed."""
+"""Runs of stages 1 and 2 by the command: stopped by SIGTERM, one of two workers killed, continued on more devices."""
 
 import json
 import os
@@ -67,9 +67,9 @@ class Pair:
             assert time.monotonic() < end
             time.sleep(0.05)
 
-    def steps_saved(self) -> int:
+    def steps_saved(self, training: str = "pretrain/checkpoints/image_text") -> int:
         """Number of the last checkpoint."""
-        files = (self.pretrain / "checkpoints" / "image_text").glob("ckpt-*.index")
+        files = (self.pretrain.parent / training).glob("ckpt-*.index")
         return max((int(file.stem.split("-")[1]) for file in files), default=0)
 
 
@@ -126,3 +126,31 @@ def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, victim
     assert workers[1 - victim].returncode == 1, error
     assert "another worker is lost. Run the same command again" in error
     assert "Traceback" not in error
+
+
+def test_csft_begun_on_one_device_goes_on_on_two(tmp_path: Path) -> None:
+    run = Pair(tmp_path, epochs=1)
+    options = ["pretrain.strategy=one_device", "pretrain.image_text=null", "csft.epochs=60", "csft.checkpoint_every=5"]
+    settings = [part for option in options for part in ("--set", option)]
+
+    def start(stage: str, *arguments: str) -> subprocess.Popen[str]:
+        pipe, command = subprocess.PIPE, run.command("train", "--stage", stage, *settings, *arguments)
+        return subprocess.Popen(command, env=ENV, stdout=pipe, stderr=pipe, text=True)
+
+    outputs([start("pretrain")])
+    alone = start("csft", "--set", "csft.strategy=one_device")
+    run.wait(lambda: run.steps_saved("csft/checkpoints") > 0)
+    alone.send_signal(signal.SIGTERM)
+    [(_, error)] = outputs([alone])
+    assert alone.returncode == 143, error
+    stopped_at = run.steps_saved("csft/checkpoints")
+    assert f"stopped after step {stopped_at} of" in error
+
+    mirrored = start("csft", "--set", "csft.strategy=mirrored", "--cpu-devices", "2")
+    [(shown, error)] = outputs([mirrored])
+    assert mirrored.returncode == 0, error
+    assert f"continues at step {stopped_at} of" in error
+    assert "held_out_recall_at_1" in shown
+    metrics = json.loads((run.pretrain.parent / "csft" / "metrics.json").read_text())
+    assert metrics["steps"] > stopped_at
+    assert metrics["negatives"] + metrics["false_negatives"] == pytest.approx(2 * 16 * (2 + 1) - 1)  # of both devices
