@@ -48,15 +48,16 @@ hm: .venv/installed
 
 # C-SFT by two worker processes that train in step, as on two machines that share a folder.
 CONFIG ?= configs/grocery.yaml
+PORTS ?= 29871 29872
 RUN := --config $(CONFIG) --workdir build/csft-mwms --set csft.strategy=multi_worker
 csft-mwms: .venv/installed
 	$(BIN)/python -m mim_tf.prepare $(RUN)
 	$(BIN)/python -m mim_tf.train --stage pretrain $(RUN)
 	worker() { \
-	  cluster='{"worker": ["localhost:29871", "localhost:29872"]}'; \
+	  cluster='{"worker": ["localhost:$(firstword $(PORTS))", "localhost:$(lastword $(PORTS))"]}'; \
 	  TF_CONFIG="{\"cluster\": $$cluster, \"task\": {\"type\": \"worker\", \"index\": $$1}}" \
 	  $(BIN)/python -m mim_tf.train --stage csft $(RUN); \
-	}; worker 1 & other=$$!; worker 0 && wait $$other
+	}; worker 1 & other=$$!; trap "kill $$other 2> /dev/null" EXIT; worker 0 && wait $$other
 
 clean:
 	rm -rf build .venv .venv-parity *.egg-info

@@ -188,6 +188,12 @@ class SpaceTimeSettings(Section):
     queue_batches: int = Field(10, ge=0, description="k, past batches whose candidates are negatives too; 0: none")
     momentum: float = Field(0.0, ge=0, lt=1, description="decay of a slow encoder that fills the queue; 0: none")
 
+    @model_validator(mode="after")
+    def _something_to_fill(self) -> Self:
+        if self.momentum and not self.queue_batches:
+            raise ValueError("`momentum` is of the encoder that fills the queue: set `queue_batches` too, or neither")
+        return self
+
 
 class CsftSettings(ContrastiveSettings, HeldOutSettings):
     """Stage 2, C-SFT."""
@@ -204,7 +210,8 @@ class CsftSettings(ContrastiveSettings, HeldOutSettings):
     fusion: Literal["tensor", "concat"] = Field("tensor", description="what the MLP of equation (4) gets")
     fusion_units: tuple[Units, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
     st_nsg: SpaceTimeSettings | None = Field(
-        SpaceTimeSettings(), description="null: a query's negatives are the other items of its own replica's batch"
+        SpaceTimeSettings(),
+        description="negatives of the contrastive loss; null: the other items of the replica's own batch",
     )
     mask_false_negatives: bool = Field(True, description="rows of the positive's or query's own item are no negatives")
 
@@ -212,6 +219,8 @@ class CsftSettings(ContrastiveSettings, HeldOutSettings):
     def _something_to_tell_apart(self) -> Self:
         if self.loss == "matching" and self.st_nsg is None:
             raise ValueError("`loss: matching` needs the hard negatives of `st_nsg`")
+        if not self.epochs and self.fusion_units:
+            raise ValueError("`epochs: 0` sums both embeddings: `fusion_units` would be a random projection")
         return self
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mim_tf.contrastive.info_nce import FurtherNegatives
 
-_LOGITS = 2**20  # per level and block: 4 MB
+_LOGITS, _ROWS = 2**20, 2**13  # of a block, at most, per level: 4 MB, and with 128 dimensions 4 MB
 _LOWEST = tf.float32.min
 
 
@@ -78,7 +78,7 @@ def queue_softmax(
             numbers = tf.range(start, tf.minimum(start + block, rows))
             return start + block, *_with_block(_Sums(*sums), queries, excluded_items, *read(numbers), mask=mask)
 
-        block = tf.maximum(_LOGITS // tf.maximum(tf.shape(queries)[0], 1), 1)
+        block = tf.clip_by_value(_LOGITS // tf.maximum(tf.shape(queries)[0], 1), 1, _ROWS)
         none = _no_sums(queries, levels, lower_bound)
         _, *state = tf.while_loop(lambda start, *_: start < rows, add_block, (0, *none), parallel_iterations=1)
         sums = _Sums(*state)

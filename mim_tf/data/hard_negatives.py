@@ -27,9 +27,9 @@ class HardNegatives:
         seed: `[2]` int32.
 
     Returns:
-        `negative_item_id`, `negative_image` (encoded), `negative_title`; `category` and `negative_category`, the
-        numbers of the two items' categories, int64; `negative_fallback`, whether the negative is of another category
-        because the own one had none left, bool. All `[batch]`.
+        `negative_item_id`, `negative_image` (encoded), `negative_title`; `category`, the number of the positive's
+        category, int64; `negative_fallback`, whether the negative is of another category because that one had none
+        left, bool. All `[batch]`.
 
     Raises:
         DataError: the folder holds no catalogue, or a file is missing, truncated or corrupt.
@@ -43,14 +43,13 @@ class HardNegatives:
 
     def __call__(self, item_rows: tf.Tensor, chosen_rows: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The negatives' fields."""
-        kinds = [tf.string, tf.int64, tf.int64, tf.bool]
+        kinds = [tf.string, tf.int64, tf.bool]
         drawn = tf.numpy_function(self._draw, [item_rows, chosen_rows, seed], kinds)
-        examples, category, negative_category, fallback = (tf.ensure_shape(part, item_rows.shape) for part in drawn)
+        examples, category, fallback = (tf.ensure_shape(part, item_rows.shape) for part in drawn)
         negatives = self._parse(examples)
         return {
             **{f"negative_{name}": negatives[name] for name in ("item_id", "image", "title")},
             "category": category,
-            "negative_category": negative_category,
             "negative_fallback": fallback,
         }
 
@@ -59,4 +58,4 @@ class HardNegatives:
         rows, fallback = self._catalogue.negatives(item_rows, chosen_rows.tolist(), random)
         # An array of bytes objects: one of fixed-width bytes would lose the zeros at their ends.
         examples = np.array(self._catalogue.examples(rows), object)
-        return examples, self._catalogue.category_of(item_rows), self._catalogue.category_of(rows), fallback
+        return examples, self._catalogue.category_of(item_rows), fallback

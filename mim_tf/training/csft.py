@@ -14,6 +14,7 @@ from mim_tf.data.catalogue import Catalogue
 from mim_tf.data.hard_negatives import HardNegatives
 from mim_tf.data.record_schema import PAIRS, TRAIN_ITEMS, VALIDATION_PAIRS, RecordSchema
 from mim_tf.data.training_batches import evaluation_batches
+from mim_tf.errors import DataError
 from mim_tf.finetuning.category_classification import CategoryClassification
 from mim_tf.finetuning.csft import CsftModel, Negatives
 from mim_tf.finetuning.item_encoder import ItemEncoder
@@ -45,6 +46,10 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "csft")
     records = records_folder(prepare)
     counts = RecordSchema.load(records).counts
+    if options.epochs and not counts.get(PAIRS):
+        raise DataError(
+            "`data.pairs` or `data.impressions` must be set for C-SFT to have pairs: set one, prepare again."
+        )
 
     def make_model() -> CsftModel:
         vision, text = load_encoders(StageFolder(workdir, "pretrain"), settings.encoders.precision)
@@ -55,7 +60,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
 
     model, metrics = train(
         make_model,
-        Records(records, PAIRS, counts[PAIRS]),
+        Records(records, PAIRS, counts.get(PAIRS, 0)),
         options,
         section="csft",
         checkpoints=stage.checkpoints,

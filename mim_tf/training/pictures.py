@@ -48,8 +48,7 @@ def retrieval_grid(rows: Sequence[tuple[Shown, Sequence[Shown]]], *, direction: 
     """Draw queries with what they found, a row each: the query at the left, its best results beside it, best first.
 
     Of what was compared the photo or the title is large, and the other one small; of items that were compared as a
-    whole, the photo. A result that is right has a thick
-    green frame, any other one a thin grey one.
+    whole, the photo. A result that is right has a thick green frame, any other one a thin grey one.
 
     Args:
         rows: each query and its results, of which the first five are drawn.

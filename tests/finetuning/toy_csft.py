@@ -53,7 +53,6 @@ def negatives(item_rows: tf.Tensor, chosen_rows: tf.Tensor, seed: tf.Tensor) -> 
         "negative_image": tf.gather(tf.constant(_NEGATIVE_IMAGES), rows),
         "negative_title": tf.gather(tf.constant(TITLES), rows),
         "category": item_rows % 3,
-        "negative_category": rows % 3,
         "negative_fallback": rows == 0,
     }
 

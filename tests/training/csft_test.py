@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
-from mim_tf.errors import SettingsError, StageError
+from mim_tf.errors import DataError, SettingsError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import Settings
 from mim_tf.training import csft, prepare, pretrain
@@ -37,11 +37,15 @@ def workdirs(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     workdirs = {}
     for action in ("purchase", "click"):
         workdir = workdirs[action] = tmp_path_factory.mktemp(action)
-        for stage in (prepare, pretrain):
-            folder = StageFolder(workdir, stage.__name__.rsplit(".", 1)[-1])
-            folder.path.mkdir()
-            folder.finish(stage.run(settings_of(shop, {"pairs_action": action}), workdir))
+        run_upstream(settings_of(shop, {"pairs_action": action}), workdir)
     return workdirs
+
+
+def run_upstream(settings: Settings, workdir: Path) -> None:
+    for stage in (prepare, pretrain):
+        folder = StageFolder(workdir, stage.__name__.rsplit(".", 1)[-1])
+        folder.path.mkdir()
+        folder.finish(stage.run(settings, workdir))
 
 
 def settings_of(shop: Path, data: dict[str, Any], **changes: Any) -> Settings:
@@ -129,6 +133,7 @@ def test_without_csft_the_item_encoder_is_stage_ones_and_sums(
     np.testing.assert_allclose(items(images, token_ids).fused, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(
     shop: Path,
     workdirs: dict[str, Path],
@@ -136,7 +141,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Killed in the evaluation after step 4, it goes on after step 3 with the queue and the slow encoder of then."""
+    """Killed in the evaluation after step 4, it goes on after step 3 with the queue and the slow weights of then."""
     changes = {"st_nsg": {"queue_batches": 2, "momentum": 0.9}, "checkpoint_every": 3}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
@@ -183,6 +188,8 @@ def test_a_restart_with_another_k_is_refused(shop: Path, tmp_path: Path) -> None
     [
         ({"st_nsg": {"queue_batches": -1}}, r"st_nsg\.queue_batches.*\n.*greater than or equal to 0"),
         ({"st_nsg": {"momentum": 1.0}}, r"st_nsg\.momentum.*\n.*less than 1"),
+        ({"st_nsg": {"queue_batches": 0, "momentum": 0.9}}, "set `queue_batches` too, or neither"),
+        ({"epochs": 0, "fusion_units": [8]}, "`fusion_units` would be a random projection"),
         ({"loss": "matching", "st_nsg": None}, "`loss: matching` needs the hard negatives of `st_nsg`"),
     ],
 )
@@ -194,3 +201,11 @@ def test_settings_that_make_no_sense_are_refused(shop: Path, changes: dict[str, 
 def test_a_batch_that_does_not_divide_is_refused(shop: Path, workdirs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"`csft\.chunk_size` must divide the 16 examples of a replica"):
         run(shop, workdirs["purchase"], tmp_path, chunk_size=5)
+
+
+def test_pairs_are_needed_unless_nothing_is_trained(shop: Path, tmp_path: Path) -> None:
+    no_logs = {"impressions": None, "pairs": None}
+    run_upstream(settings_of(shop, no_logs), tmp_path)
+    with pytest.raises(DataError, match=r"`data\.pairs` or `data\.impressions` must be set for C-SFT"):
+        csft.run(settings_of(shop, no_logs), tmp_path)
+    assert csft.run(settings_of(shop, no_logs, epochs=0), tmp_path)["steps"] == 0

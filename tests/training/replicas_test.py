@@ -54,7 +54,7 @@ def assert_as_one_replica(found: Differences) -> None:
 
 def test_two_devices_train_as_one() -> None:
     found = answer(start())
-    assert len(found) == 11
+    assert len(found) == 12
     assert_as_one_replica(found)
 
 
@@ -65,7 +65,7 @@ def test_two_workers_train_as_one() -> None:
     try:
         for worker in workers:
             found = answer(worker)
-            assert len(found) == 11
+            assert len(found) == 12
             assert_as_one_replica(found)
     finally:
         for worker in workers:

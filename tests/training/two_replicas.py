@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from mim_tf.finetuning.csft import CsftModel
+from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.finetuning.item_matching import ItemMatching
 from mim_tf.finetuning.queue_drift import QueueDrift
 from mim_tf.finetuning.slow_weights import SlowWeights
@@ -55,6 +56,12 @@ def slow_fine_tuning() -> CsftModel:
     return CsftModel(items, contrast(2), negatives, slow=SlowWeights(items, 0.5))
 
 
+def slow_fine_tuning_with_batch_normalisation() -> CsftModel:
+    """As above, by a network whose batch is that of all replicas."""
+    items = ItemEncoder(vision("resnet_toy"), text(), (), DIM)
+    return CsftModel(items, contrast(2), negatives, slow=SlowWeights(items, 0.5))
+
+
 # What is trained, and how many rows at once.
 CASES: dict[str, tuple[Callable[[], Any], int | None]] = {
     "softmax": (lambda: ImageText(vision(), text()), None),
@@ -67,6 +74,7 @@ CASES: dict[str, tuple[Callable[[], Any], int | None]] = {
     "views with batch normalisation": (lambda: ImageViews(vision("resnet_toy")), None),
     "fine-tuning": (fine_tuning, None),
     "fine-tuning in chunks": (slow_fine_tuning, 2),
+    "fine-tuning with batch normalisation": (slow_fine_tuning_with_batch_normalisation, None),
     "matching": (lambda: CsftModel(item_encoder(), ItemMatching(LEVELS, 0.1), negatives), None),
 }
 STEPPED = (  # the others' gradients suffice

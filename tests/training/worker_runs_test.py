@@ -130,7 +130,7 @@ def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, victim
 
 def test_csft_begun_on_one_device_goes_on_on_two(tmp_path: Path) -> None:
     run = Pair(tmp_path, epochs=1)
-    options = ["pretrain.strategy=one_device", "pretrain.image_text=null", "csft.epochs=60", "csft.checkpoint_every=5"]
+    options = ["pretrain.strategy=one_device", "pretrain.image_text=null", "csft.checkpoint_every=5"]
     settings = [part for option in options for part in ("--set", option)]
 
     def start(stage: str, *arguments: str) -> subprocess.Popen[str]:
