@@ -78,9 +78,7 @@ class SpaceTimeContrast(keras.layers.Layer):
     def _contrast(
         self, queries: tf.Tensor, rows: tf.Tensor, items: tf.Tensor, own_items: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        own = tf.reduce_any(
-            own_items[:, :, tf.newaxis] == items, axis=1
-        )  # [batch, candidates], the positive among them
+        own = (own_items[:, :1] == items) | (own_items[:, 1:] == items)  # [batch, candidates], positives among them
         false_negatives = tf.math.count_nonzero(own, axis=1, dtype=tf.float32) - 1.0
         excluded = own if self.mask_false_negatives else None
         past = self._past(queries, own_items)
