@@ -138,10 +138,11 @@ def trained(
     trainer = restarted(trainer, new_trainer(make, chunk_size, batches, later))
     trainer.train(tf.constant(1))
     weights = _flat(_values(trainer.objective.trainable_variables))
+    statistics = _values(trainer.objective.non_trainable_variables)  # and the queue
     return found | {
         "weights": weights,
         "averages": _flat([average.numpy() for average in trainer.average.averages]),
-        "statistics": _flat(_values(trainer.objective.non_trainable_variables)),
+        **({"statistics": _flat(statistics)} if statistics else {}),
         "moved": weights - before,
     }
 
