@@ -43,7 +43,8 @@ def trainer_of(k: int, batch_size: int) -> Any:
     from mim_tf.training.csft import csft_model
     from mim_tf.training.trainer import Trainer
 
-    settings = load_settings(CONFIG, [f"csft.st_nsg.queue_batches={k}", f"csft.batch_size={batch_size}"])
+    queue = [f"csft.st_nsg.queue_batches={k}", "csft.st_nsg.momentum=0"]
+    settings = load_settings(CONFIG, [*queue, f"csft.batch_size={batch_size}"])
     encoders, dim = settings.encoders, settings.encoders.dim
     titles = tf.data.Dataset.from_tensor_slices([" ".join(WORDS)])
     files = vocabulary_files(learn_vocabulary(titles))
