@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mim_tf.metrics.auc import auc_per_group
-from mim_tf.metrics.checks import binary_labels, check_both_classes, ordered_scores
+from mim_tf.metrics.checks import binary_labels, check_both_classes, numbered, ordered_scores
 
 
 class GroupedAUC(NamedTuple):
@@ -37,6 +37,7 @@ def grouped_auc(labels: npt.ArrayLike, scores: npt.ArrayLike, groups: npt.ArrayL
 
     Raises:
         ValueError: if the lengths differ, a label is neither 0 nor 1, a score is NaN, or no group has both classes.
+        TypeError: if the groups are of several kinds, strings and None say.
 
     Example:
         >>> grouped_auc([0, 1, 1, 0, 1], [0.1, 0.4, 0.2, 0.3, 0.9], ["ann", "ann", "bob", "bob", "eve"])
@@ -48,12 +49,7 @@ def grouped_auc(labels: npt.ArrayLike, scores: npt.ArrayLike, groups: npt.ArrayL
     clicked = binary_labels(labels)
     check_both_classes(clicked)
     ordered = ordered_scores(scores, clicked)
-    names = np.asarray(groups)
-    if names.shape != clicked.shape:
-        raise ValueError(
-            f"`groups` must have the shape of `labels`. Received: shapes {names.shape} and {clicked.shape}."
-        )
-    _, numbers, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    _, numbers, sizes = numbered(groups, clicked)
     aucs = auc_per_group(clicked, ordered, numbers)
     counted = ~np.isnan(aucs)
     if not counted.any():

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from mim_tf.metrics.checks import binary_labels, probabilities_of
+from mim_tf.metrics.checks import Bools, Floats, binary_labels, probabilities_of
 
 
 def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
@@ -28,7 +28,19 @@ def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
         0.6931
     """
     clicked = binary_labels(labels)
-    array = probabilities_of(probabilities, clicked)
-    eps = float(np.finfo(array.dtype).eps)
-    of_click = np.clip(array.astype(np.float64), eps, 1 - eps)
-    return float(-np.mean(np.log(np.where(clicked, of_click, 1 - of_click))))
+    return float(np.mean(losses(clicked, probabilities_of(probabilities, clicked))))
+
+
+def losses(clicked: Bools, probabilities: Floats) -> npt.NDArray[np.float64]:
+    """Return each impression's negative log-likelihood, in nats.
+
+    Args:
+        clicked: `[impressions]`.
+        probabilities: `[impressions]`, in [0, 1].
+
+    Returns:
+        `[impressions]`.
+    """
+    eps = float(np.finfo(probabilities.dtype).eps)
+    of_click = np.clip(probabilities.astype(np.float64), eps, 1 - eps)
+    return -np.log(np.where(clicked, of_click, 1 - of_click))

@@ -3,6 +3,7 @@
 import numpy.typing as npt
 
 from mim_tf.metrics.auc import auc
+from mim_tf.metrics.calibration_error import calibration_error, predicted_over_observed
 from mim_tf.metrics.checks import binary_labels, probabilities_of
 from mim_tf.metrics.grouped_auc import grouped_auc
 from mim_tf.metrics.log_loss import log_loss
@@ -18,7 +19,8 @@ def ranking_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, users: 
 
     Returns:
         `auc`; `grouped_auc` and how many users and impressions it counts, `grouped_auc_users` and
-        `grouped_auc_impressions`; `log_loss` in nats; `impressions`, how many there were.
+        `grouped_auc_impressions`; `log_loss` in nats; `calibration_error` over 20 bins and `predicted_over_observed`,
+        the mean probability over the click rate; `impressions`, how many there were.
 
     Raises:
         ValueError: if the lengths differ, a label is neither 0 nor 1, all are the same, no user has both, or a
@@ -38,5 +40,7 @@ def ranking_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, users: 
         "grouped_auc_users": float(per_user.groups),
         "grouped_auc_impressions": float(per_user.impressions),
         "log_loss": log_loss(clicked, array),
+        "calibration_error": calibration_error(clicked, array),
+        "predicted_over_observed": predicted_over_observed(clicked, array),
         "impressions": float(clicked.size),
     }

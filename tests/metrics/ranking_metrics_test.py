@@ -23,6 +23,11 @@ def test_against_scikit_learn() -> None:
         "grouped_auc_users": 2,
         "grouped_auc_impressions": 200,
         "log_loss": pytest.approx(log_loss(labels, probabilities)),
+        # Twenty bins of ten: no two probabilities are the same.
+        "calibration_error": pytest.approx(
+            np.abs((probabilities - labels)[np.argsort(probabilities)].reshape(20, 10).mean(axis=1)).mean()
+        ),
+        "predicted_over_observed": pytest.approx(probabilities.mean() / labels.mean()),
         "impressions": 200,
     }
     assert json.loads(json.dumps(metrics)) == metrics
