@@ -44,6 +44,7 @@ class Catalogue:
         self._category = category.indices.to_numpy()
         self._files: list[str] = shard.dictionary.to_pylist()
         self._shard = shard.indices.to_numpy()
+        self._item_id = table["item_id"].chunk(0)
         names = ("offset", "length", *_CATEGORY, *_NEIGHBOURS)
         self._columns = {name: table[name].chunk(0).to_numpy() for name in names}
 
@@ -71,6 +72,11 @@ class Catalogue:
     def __len__(self) -> int:
         """How many items there are."""
         return len(self._shard)
+
+    def item_ids(self) -> np.ndarray:
+        """The ids of all items by row, `[items]` int64, or bytes as objects."""
+        ids = self._item_id
+        return (ids if pa.types.is_integer(ids.type) else ids.cast(pa.binary())).to_numpy(zero_copy_only=False)
 
     def category_of(self, rows: np.ndarray) -> np.ndarray:
         """The numbers of the categories of rows `[n]`, int64."""

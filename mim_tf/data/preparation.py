@@ -12,13 +12,16 @@ import ibis.expr.types as ir
 from mim_tf.data.catalogue_writer import in_catalogue_order
 from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items
 from mim_tf.data.contract import Checked, Contract, check_contract
+from mim_tf.data.feature_columns import FeatureColumns
+from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.hashing import is_held_out
 from mim_tf.data.histories import with_histories
+from mim_tf.data.item_features import item_features, with_item_features
 from mim_tf.data.pair_preparation import PairPreparation, PairSettings
 from mim_tf.data.pairs import RULES, Rule
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.rejects import Rejects
-from mim_tf.data.sources import Source, open_source
+from mim_tf.data.sources import Source, open_source, reading
 from mim_tf.data.timespan import readable, span
 from mim_tf.data.workspace import Workspace
 from mim_tf.errors import DataError
@@ -43,6 +46,9 @@ def prepare(
     pairs_per_purchase: int = 3,
     pairs_window_days: int = 30,
     shards: int = 8,
+    item_features: Sequence[str] = (),
+    impression_features: Sequence[str] = (),
+    first_seen: str | None = None,
     held_out: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -51,8 +57,8 @@ def prepare(
 
     Args:
         items: the catalogue, a path or URI as `open_source` takes it.
-        folder: a new or empty local folder for the records, their catalogue, `schema.json` and `rejects.parquet`. It is
-            complete only when this returns: let it be one that is renamed into place then.
+        folder: a new or empty local folder for the records, their catalogue, `schema.json`, `features.json` and
+            `rejects.parquet`. It is complete only when this returns: let it be one that is renamed into place then.
         impressions: the log of what users were shown and chose; without it only items and pairs are made.
         pairs: the visual search log, of which rows of another action are left out; without it pairs are mined from the
             impressions. With neither log only items are made.
@@ -69,6 +75,10 @@ def prepare(
         pairs_rule: which earlier items are queries of mined pairs: "co_purchase", any; "same_category".
         pairs_per_purchase: mined pairs per item chosen, at most.
         pairs_window_days: how long before the choice a mined pair's query may lie, in days.
+        item_features: columns of the catalogue that become features of targets and behaviours.
+        impression_features: columns of the impressions that become features, of users, contexts or queries.
+        first_seen: column of the catalogue with the first appearance of each item, to tell its age by; without it, or
+            where it is null, that is the item's first impression.
         shards: files per kind of record; at least the number of workers that will train.
         held_out: share of the items kept out of pre-training, to measure it on; `0 <= held_out < 1`. Which ones, their
             ids alone decide.
@@ -98,6 +108,13 @@ def prepare(
         raise DataError(
             "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
         )
+    if impressions is None and impression_features:
+        raise DataError(
+            "`data.impression_features` must be left out where there are no impressions. "
+            f"Received: {', '.join(impression_features)}."
+        )
+    features = FeatureColumns(tuple(item_features), tuple(impression_features), first_seen)
+    features.check_names()
     making_pairs = PairSettings(pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, validation_from)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -110,9 +127,10 @@ def prepare(
             _open(workspace, "data.validation_pairs", validation_pairs),
             title_columns=title_columns,
             neighbours=neighbours,
+            features=features,
         )
         records = RecordFolder(target, workspace, shards=shards, seed=seed, progress=tell)
-        job = _Job(workspace, rejects, records, tell)
+        job = _Job(workspace, rejects, records, features, tell)
         job.write_items(contract.items, held_out, seed)
         rows = None
         if contract.impressions and validation_from is not None:
@@ -127,9 +145,18 @@ def prepare(
 class _Job:
     """The steps of one preparation, each of which needs what the ones before it made."""
 
-    def __init__(self, workspace: Workspace, rejects: Rejects, records: RecordFolder, progress: Progress) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        rejects: Rejects,
+        records: RecordFolder,
+        features: FeatureColumns,
+        progress: Progress,
+    ) -> None:
         self.metrics: dict[str, float] = {}
         self._workspace, self._rejects, self._records, self._progress = workspace, rejects, records, progress
+        self._features = features
+        self._training: ir.Table | None = None
 
     def write_items(self, catalogue: Checked, share: float, seed: int) -> None:
         """Clean, split and write the catalogue, and keep it for the other steps."""
@@ -142,6 +169,9 @@ class _Job:
             raise DataError(
                 f"`data.held_out` must leave items to train on. Received: {share}, of {self.metrics['items']} items."
             )
+        with reading(catalogue.source.setting, catalogue.source.path):
+            features = item_features(catalogue.rows, self._items, self._features.items)
+            self._item_features = self._workspace.keep(features)
         self._records.items(self._items, self._images)
         self._count_rejects("items", catalogue)
 
@@ -149,10 +179,12 @@ class _Job:
         """Clean, split and write the impressions; returns the good ones."""
         rows = clean_impressions(self._workspace, log, self._items, self._rejects)
         _check_split(rows, validation_from)
-        known = self._workspace.keep(with_histories(rows, history_length))
+        featured = self._workspace.keep(with_item_features(rows, self._item_features))
+        known = self._workspace.keep(with_histories(featured, history_length, self._features.items))
         train = known.filter(known.timestamp < validation_from)
         validation = known.filter(known.timestamp >= validation_from)
-        self._records.impressions(train, validation)
+        self._records.impressions(train, validation, self._features.fields(featured))
+        self._training = train
         self._count_rejects("impressions", log)
         for split, part in (("train", train), ("validation", validation)):
             total, empty = self._workspace.count(part), self._workspace.count(part.filter(part.history.isnull()))
@@ -168,10 +200,13 @@ class _Job:
         self.metrics |= pairs.metrics
 
     def write_schema(self, contract: Contract, history_length: int) -> None:
-        """Write down what the records hold."""
+        """Write down what the records hold, and how the features are distributed."""
         log = contract.impressions
         user_id = str(log.rows.user_id.type()) if log else None
-        self._records.save_schema(str(self._items.item_id.type()), user_id, history_length if log else None)
+        length = history_length if log else None
+        self._records.save_schema(str(self._items.item_id.type()), user_id, length, contract.query_dim)
+        statistics = FeatureStatistics.compute(self._workspace, self._features, self._item_features, self._training)
+        statistics.save(str(self._records.folder))
 
     def _count_rejects(self, name: str, checked: Checked) -> None:
         self.metrics[f"{name}_rejected"] = self._rejects.count(checked.source.setting)

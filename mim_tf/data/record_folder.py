@@ -13,7 +13,16 @@ from mim_tf.data.catalogue_writer import write_catalogue
 from mim_tf.data.chosen_rows import pack
 from mim_tf.data.hashing import hashed
 from mim_tf.data.images import IMAGE
-from mim_tf.data.record_schema import FIELDS, HELD_OUT_ITEMS, TRAIN, TRAIN_ITEMS, VALIDATION, RecordSchema, Shard
+from mim_tf.data.record_schema import (
+    FIELDS,
+    HELD_OUT_ITEMS,
+    QUERY_EMBEDDING,
+    TRAIN,
+    TRAIN_ITEMS,
+    VALIDATION,
+    RecordSchema,
+    Shard,
+)
 from mim_tf.data.record_writer import write_shards
 from mim_tf.data.sources import ROW
 from mim_tf.data.workspace import Workspace
@@ -39,6 +48,7 @@ class RecordFolder:
         progress: Callable[[str, int, int], None],
     ) -> None:
         self._written: dict[str, list[Shard]] = {}
+        self._features: dict[str, str] = {}
         self.folder = folder
         self._workspace, self._progress = workspace, progress
         self._shards, self._seed = shards, seed
@@ -75,20 +85,29 @@ class RecordFolder:
         rows = rows.order_by(hashed(self._seed, rows.key)).select(*FIELDS["pairs"])
         self._write(name, rows, self._workspace.count(pairs), _ROWS_WITH_IMAGES)
 
-    def impressions(self, train: ir.Table, validation: ir.Table) -> None:
-        """Write both splits of the impressions with their `history`; validation stays in the order of time."""
+    def impressions(self, train: ir.Table, validation: ir.Table, features: dict[str, str]) -> None:
+        """Write both splits of the impressions; validation stays in the order of time.
+
+        Args:
+            train: with the fields that all have, those of features, perhaps `query_embedding`, and `history`.
+            validation: likewise.
+            features: the fields of features and their types.
+        """
+        self._features = features
+        wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING}
         keys = (train.user_id, train.item_id, train.timestamp, train[ROW])
         for name, rows in (
             (TRAIN, train.order_by(hashed(self._seed, *keys))),
             (VALIDATION, validation.order_by("timestamp", ROW)),
         ):
-            fields = [field for field in FIELDS["impressions"] if field in rows.columns]
+            fields = [field for field in rows.columns if field in wanted]
             self._write(name, rows.select(*fields, "history"), self._workspace.count(rows), _ROWS)
 
-    def save_schema(self, item_id: str, user_id: str | None, history_length: int | None) -> None:
+    def save_schema(self, item_id: str, user_id: str | None, history_length: int | None, query_dim: int | None) -> None:
         """Write down what was written."""
         counts = {name: sum(shard.records for shard in shards) for name, shards in self._written.items()}
-        RecordSchema(item_id, user_id, history_length, counts, self._written).save(str(self.folder))
+        schema = RecordSchema(item_id, user_id, history_length, counts, self._written, self._features, query_dim)
+        schema.save(str(self.folder))
 
     def _write(self, name: str, rows: ir.Table, total: int, at_once: int) -> None:
         batches = map(_packed, self._workspace.stream(rows, at_once))

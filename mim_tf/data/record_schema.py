@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import tensorflow as tf
 
@@ -17,7 +17,13 @@ TRAIN_ITEMS, HELD_OUT_ITEMS = "items/train", "items/held_out"
 PAIRS, VALIDATION_PAIRS = "pairs/train", "pairs/validation"
 TRAIN, VALIDATION = "impressions/train", "impressions/validation"
 HISTORY_PREFIX = "history_"
-"""Fields that hold one value per behaviour; all others hold one value."""
+"""Fields that hold one value per behaviour; all others hold one value, or one embedding."""
+ITEM_PREFIX = "item_"
+"""Fields of the target that its features become; `history_` and the same name are the behaviours'."""
+ITEM_AGE = "item_age"
+"""Seconds between the first appearance of an impression's item and the impression, at least 0."""
+QUERY_EMBEDDING = "query_embedding"
+"""`[query_dim]` float32 of an impression; zeros where there was no query."""
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "items": {"item_id": "item_id", "title": "string", "category": "string", "image": "string"},
     "pairs": {
@@ -67,6 +73,8 @@ class RecordSchema:
         history_length: behaviours per impression, at most; None without impressions.
         counts: records per `<kind>/<split>`.
         shards: the files per `<kind>/<split>`; none where there are no records.
+        features: fields of impressions beside those that all have, and their types: "int64", "float32" or "string".
+        query_dim: the length of `query_embedding`; None where impressions have none.
     """
 
     item_id: str
@@ -74,11 +82,16 @@ class RecordSchema:
     history_length: int | None
     counts: dict[str, int]
     shards: dict[str, list[Shard]]
+    features: dict[str, str] = field(default_factory=dict)
+    query_dim: int | None = None
 
     def fields(self, kind: str) -> dict[str, tf.DType]:
         """The fields of one kind of record and what they are read as."""
         types = {"item_id": self.item_id, "user_id": self.user_id}
-        return {name: tf.as_dtype(types.get(of) or of) for name, of in FIELDS[kind].items()}
+        fields = dict(FIELDS[kind])
+        if kind == "impressions":
+            fields |= self.features | ({QUERY_EMBEDDING: "float32"} if self.query_dim else {})
+        return {name: tf.as_dtype(types.get(of) or of) for name, of in fields.items()}
 
     def save(self, folder: str) -> None:
         """Write it into a folder."""

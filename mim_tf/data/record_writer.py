@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
+from mim_tf.data.histories import POSITION
 from mim_tf.data.record_schema import HISTORY_PREFIX, Shard
 
 _HISTORY = HISTORY_PREFIX.removesuffix("_")
-_Values = list[list[int]] | list[list[bytes]]
+_LIST_OF: Mapping[str, Callable[[tf.train.Feature], Any]] = {
+    "bytes": lambda feature: feature.bytes_list,
+    "int64": lambda feature: feature.int64_list,
+    "float": lambda feature: feature.float_list,
+}
+_Values = list[list[int]] | list[list[float]] | list[list[bytes]]
 
 
 def write_shards(
@@ -69,10 +76,9 @@ def encode(batch: pa.RecordBatch) -> Iterator[bytes]:
     features = [(name, *_values(column)) for name, column in columns.items()]
     for row in range(batch.num_rows):
         example = tf.train.Example()
-        for name, is_text, values in features:
-            feature = example.features.feature[name]
+        for name, kind, values in features:
             # Touching the list marks its kind even when it stays empty.
-            (feature.bytes_list if is_text else feature.int64_list).value.extend(values[row])
+            _LIST_OF[kind](example.features.feature[name]).value.extend(values[row])
         yield example.SerializeToString(deterministic=True)
 
 
@@ -81,18 +87,18 @@ def _history_columns(history: pa.ListArray) -> dict[str, pa.ListArray]:
     lengths = pc.fill_null(pc.list_value_length(history), 0).to_numpy(zero_copy_only=False)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     behaviours = history.flatten()
-    fields = (field.name for field in behaviours.type if field.name != "position")
+    fields = (field.name for field in behaviours.type if field.name != POSITION)
     return {
         HISTORY_PREFIX + name: pa.ListArray.from_arrays(offsets, pc.struct_field(behaviours, name)) for name in fields
     }
 
 
-def _values(column: pa.Array) -> tuple[bool, _Values]:
-    """Give each row's values as a list, and whether they are bytes."""
+def _values(column: pa.Array) -> tuple[str, _Values]:
+    """Give the kind of list that takes a column's values, and each row's values as a list."""
     of_lists = pa.types.is_list(column.type)
     flat = column.values if of_lists else column
-    is_text = not pa.types.is_integer(flat.type)
-    flat = flat.cast(pa.large_binary()) if is_text else flat
+    kind = "int64" if pa.types.is_integer(flat.type) else "float" if pa.types.is_floating(flat.type) else "bytes"
+    flat = flat.cast(pa.large_binary()) if kind == "bytes" else flat
     if of_lists:
-        return is_text, pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), flat).to_pylist()
-    return is_text, [[value] for value in flat.to_pylist()]
+        return kind, pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), flat).to_pylist()
+    return kind, [[value] for value in flat.to_pylist()]

@@ -65,7 +65,10 @@ def read_impressions(
     """Read the impressions: `user_id, item_id, category, timestamp, label` and the behaviour history.
 
     `history_item_id`, `history_category` and `history_timestamp` are `[batch, history_length]`, oldest first, padded at
-    the end with -1 or "" (ids), "" and 0. Arguments not named here, and errors, as in `read_items`.
+    the end with -1 or "" (ids), "" and 0. Features by configuration (`RecordSchema.features`) are `item_<column>` of
+    the target and `history_<column>` of behaviours, padded with "" or 0; columns of the log have their own names, and
+    `item_age` is in seconds. `query_embedding` is `[batch, query_dim]`. Arguments not named here, and errors, as in
+    `read_items`.
 
     Args:
         folder: what `prepare` wrote.

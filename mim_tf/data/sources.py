@@ -132,17 +132,19 @@ def _read_csv(connection: Any, files: list[str]) -> ir.Table:
     return connection.read_csv(files, header=True, all_varchar=True, filename=FILE, union_by_name=True)
 
 
+# JSON has neither dates nor UUIDs: what the reader took for one is text. Integers of both signs it makes too wide.
+_MEANT = {dt.Date: "VARCHAR", dt.Time: "VARCHAR", dt.Timestamp: "VARCHAR", dt.UUID: "VARCHAR", dt.Decimal: "BIGINT"}
+
+
 def _read_json(connection: Any, files: list[str]) -> ir.Table:
     options: dict[str, Any] = {"sample_size": -1, "filename": FILE, "union_by_name": True}
     table = connection.read_json(files, **options)
-    guessed = (dt.Date, dt.Time, dt.Timestamp, dt.UUID)
-    if not any(isinstance(dtype, guessed) for dtype in table.schema().values()):
+    meant = {name: _MEANT[type(dtype)] for name, dtype in table.schema().items() if type(dtype) in _MEANT}
+    if not meant:
         return table
-    # JSON has neither dates nor UUIDs: what the reader took for one is text.
     described = connection.raw_sql(f"DESCRIBE {connection.compile(table)}").fetchall()
     types = {name: kind for name, kind, *_ in described if name != FILE}
-    text = {name: "VARCHAR" for name in types if isinstance(table.schema()[name], guessed)}
-    return connection.read_json(files, columns=types | text, **options)
+    return connection.read_json(files, columns=types | meant, **options)
 
 
 _READERS = {"parquet": _read_parquet, "csv": _read_csv, "json": _read_json}

@@ -80,13 +80,14 @@ def test_behaviours_stay_in_order_when_several_threads_collect_them(tabled: Tabl
     histories = with_histories(tabled(frame), 50).select("history").to_pyarrow()["history"].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(histories), 0).to_numpy()
     history = np.repeat(np.arange(rows), lengths)
-    position = pc.struct_field(histories.flatten(), "position").to_numpy()
+    position = pc.struct_field(histories.flatten(), "__position").to_numpy()
     assert lengths.max() == 50
     assert (np.diff(position)[np.diff(history) == 0] == 1).all()
 
 
 def test_the_expression_compiles_for_spark() -> None:
-    table = ibis.table(COLUMNS, name="impressions")
-    sql = PySparkCompiler().to_sqlglot(with_histories(table, 50)).sql("spark")
+    table = ibis.table(COLUMNS | {"item_colour": "string"}, name="impressions")
+    sql = PySparkCompiler().to_sqlglot(with_histories(table, 50, ["colour"])).sql("spark")
     assert "COLLECT_LIST(STRUCT(" in sql
+    assert "`item_colour` AS `colour`" in sql
     assert "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING" in sql

@@ -184,6 +184,7 @@ def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
     names = sorted(contents(first["folder"]))
     assert names == [
         "catalogue.arrow",
+        "features.json",
         *(
             f"impressions/{split}-0000{shard}-of-00002.tfrecord"
             for split in ("train", "validation")

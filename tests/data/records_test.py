@@ -14,10 +14,10 @@ from mim_tf.data.records import read_impressions, read_items
 from mim_tf.errors import DataError
 
 BEHAVIOUR = pa.struct(
-    [("position", pa.int64()), ("item_id", pa.int64()), ("category", pa.string()), ("timestamp", pa.int64())]
+    [("__position", pa.int64()), ("item_id", pa.int64()), ("category", pa.string()), ("timestamp", pa.int64())]
 )
 HISTORIES = [[(0, 5, "x", 50), (1, 6, "ÿ", 60), (2, 7, "x", 70)], None, [], [(0, 8, "z", 80)]]
-FIELDS = ("position", "item_id", "category", "timestamp")
+FIELDS = ("__position", "item_id", "category", "timestamp")
 
 
 def impressions(rows: int = 4) -> pa.RecordBatch:
@@ -100,7 +100,7 @@ def test_single_records(folder: Path) -> None:
 
 def test_string_ids_are_padded_with_empty_text(tmp_path: Path) -> None:
     struct = pa.struct([field if field.name != "item_id" else ("item_id", pa.string()) for field in BEHAVIOUR])
-    history = pa.array([[{"position": 0, "item_id": "a", "category": "x", "timestamp": 1}]], pa.list_(struct))
+    history = pa.array([[{"__position": 0, "item_id": "a", "category": "x", "timestamp": 1}]], pa.list_(struct))
     batch = impressions(1).set_column(5, "history", history).set_column(1, "item_id", pa.array(["b"]))
     written = write_shards(tmp_path, TRAIN, [batch], total=1, shards=9, progress=silent)
     assert len(written) == 1, "more shards than rows"

@@ -1,0 +1,52 @@
+"""How impressions get the features of their items, and how old the items are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ibis
+import ibis.expr.types as ir
+
+from mim_tf.data.record_schema import ITEM_AGE, ITEM_PREFIX
+from mim_tf.data.sources import ROW
+
+FEATURE = "__feature_"
+"""How the catalogue's checked features begin, whose names may be those of its other columns."""
+FIRST_SEEN = "__first_seen"
+"""When an item first appeared, in seconds UTC."""
+
+
+def item_features(catalogue: ir.Table, items: ir.Table, columns: Sequence[str]) -> ir.Table:
+    """The features of the good items.
+
+    Args:
+        catalogue: the checked rows, with `ROW`, the features under `FEATURE` and their name, perhaps `FIRST_SEEN`.
+        items: the good ones, `ROW, item_id`.
+        columns: the features' names.
+
+    Returns:
+        `item_id`, `item_<column>` for each feature, and `FIRST_SEEN`, null where it is not known.
+    """
+    first_seen = catalogue[FIRST_SEEN] if FIRST_SEEN in catalogue.columns else ibis.null("int64")
+    features = {ITEM_PREFIX + name: catalogue[FEATURE + name] for name in columns}
+    known = catalogue.select(ROW, **features, **{FIRST_SEEN: first_seen})
+    return items.select(ROW, "item_id").inner_join(known, ROW).drop(ROW)
+
+
+def with_item_features(impressions: ir.Table, features: ir.Table) -> ir.Table:
+    """Add to each impression the features of its item and the item's age.
+
+    `item_age = max(0, timestamp - first appearance)`, in seconds. Where the catalogue does not know the first
+    appearance, it is the item's first impression.
+
+    Args:
+        impressions: with `item_id` and `timestamp`.
+        features: as `item_features` gives them, of all items there.
+
+    Returns:
+        The impressions with `item_<column>` for each feature, and `item_age`.
+    """
+    known = impressions.inner_join(features, "item_id")
+    first_impression = known.timestamp.min().over(ibis.window(group_by="item_id"))
+    age = ibis.greatest(known.timestamp - ibis.coalesce(known[FIRST_SEEN], first_impression), 0)
+    return known.mutate(**{ITEM_AGE: age.cast("int64")}).drop(FIRST_SEEN)
