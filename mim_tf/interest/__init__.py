@@ -2,14 +2,45 @@
 
 from tensorflow import keras
 
+from mim_tf.interest.augru import AUGRU
 from mim_tf.interest.average_pooling import AveragePooling
+from mim_tf.interest.bst import BST
 from mim_tf.interest.ciubm import CiUBM
 from mim_tf.interest.content_interest import ContentInterest
 from mim_tf.interest.dice import Dice
+from mim_tf.interest.dien import DIEN
 from mim_tf.interest.din import DIN
 from mim_tf.interest.fusion_interest import FusionInterest
+from mim_tf.interest.sim import SIM
+from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
+from mim_tf.interest.twin import TWIN
+from mim_tf.interest.user_state import UserState
 
-__all__ = ["DIN", "UBMS", "AveragePooling", "CiUBM", "ContentInterest", "Dice", "FusionInterest"]
+__all__ = [
+    "AUGRU",
+    "BST",
+    "DIEN",
+    "DIN",
+    "SIM",
+    "TWIN",
+    "UBMS",
+    "AveragePooling",
+    "CiUBM",
+    "ContentInterest",
+    "Dice",
+    "FusionInterest",
+    "TimeGapEmbedding",
+    "UserState",
+]
 
-# User behaviour models by the name settings use; each is `layer(target, history, mask=mask)`.
-UBMS: dict[str, type[keras.layers.Layer]] = {"average": AveragePooling, "din": DIN}
+# User behaviour models by the name settings use; each is `layer(target, history, mask=mask)`. The `call` of one that
+# asks for more names it: `time_gaps` (seconds before the request) and `same_category` (as the target's), both
+# `[batch, length]`.
+UBMS: dict[str, type[keras.layers.Layer]] = {
+    "average": AveragePooling,
+    "bst": BST,
+    "dien": DIEN,
+    "din": DIN,
+    "sim": SIM,
+    "twin": TWIN,
+}

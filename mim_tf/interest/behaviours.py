@@ -51,12 +51,12 @@ def blank_padding(history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
 
 
 def check_match(target: tf.Tensor, history: tf.Tensor, names: tuple[str, str] = ("target", "history")) -> None:
-    """Check that a `[batch, dim]` and a `[batch, length, dim]` tensor agree, as far as their shapes are known.
+    """Check that `[batch, dim]`, or `[batch, candidates, dim]`, agrees with `[batch, length, dim]`, as far as known.
 
     Raises:
         ValueError: if batch or last dimension differ.
     """
-    if not target.shape.is_compatible_with(history.shape[:1] + history.shape[2:]):
+    if not (target.shape[:1] + target.shape[-1:]).is_compatible_with(history.shape[:1] + history.shape[2:]):
         raise ValueError(
             f"`{names[0]}` and `{names[1]}` must have the same batch size and last dimension. "
             f"Received: shapes {target.shape} and {history.shape}."

@@ -1,13 +1,29 @@
 """CiUBM: any user behaviour model, joined by what the behaviours' contents say."""
 
+import inspect
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.content_interest import ContentInterest
-from mim_tf.interest.fusion_interest import FusionInterest
+from mim_tf.interest.behaviours import check_match, float_tensor
+from mim_tf.interest.content_attention import content_weighted_sums, real_behaviours
+from mim_tf.interest.fusion_interest import check_same_positions
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.precision import at_least_float32
+
+# What CiUBM knows of the behaviours beyond their embeddings, for a user behaviour model that asks for it.
+_DETAILS = frozenset({"time_gaps", "same_category"})
+
+
+def call_arguments(ubm: keras.layers.Layer) -> frozenset[str]:
+    """Return which of `time_gaps` and `same_category` the `call` of a user behaviour model takes.
+
+    One with `**kwargs` takes both: it may wrap a model that names them.
+    """
+    parameters = inspect.signature(ubm.call).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return _DETAILS if takes_any else _DETAILS & parameters.keys()
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -18,9 +34,13 @@ class CiUBM(InterestLayer):
     h_B = concat(h_ID_B, h_MM_B, h_Fus_B)
     ```
 
+    A history without a real behaviour gives zeros, if the user behaviour model does. To score many candidates of one
+    user, or a long history, use `UserState` beside the ID interest.
+
     Args:
         id_interest: the user behaviour model: any layer called as `layer(target, history, mask=mask)` that returns
-            `[batch, any_dim]`; None leaves the ID interest out.
+            `[batch, any_dim]`; None leaves the ID interest out. If its `call` names `time_gaps` or `same_category` (or
+            has `**kwargs`), it is handed what CiUBM is given of these.
         content: whether to join the content interest h_MM_B.
         fusion: whether to join the fusion interest h_Fus_B.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
@@ -32,7 +52,9 @@ class CiUBM(InterestLayer):
             has none. None only without content and fusion interest.
         history_content: floating point, the behaviours' content embeddings, `[batch, length, mm_dim]`, likewise.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Pass it: a mask that Keras
-            attached to an embedding (`mask_zero=True`) is not looked for.
+            attached to an embedding (`mask_zero=True`) is not looked for. Padding may hold anything, even NaN.
+        time_gaps: integer or floating point, seconds between each behaviour and the request, `[batch, length]`.
+        same_category: bool, whether a behaviour's item is of the target's category, `[batch, length]`.
 
     Returns:
         The user's interest in the target, `[batch, id_dim + mm_dim + dim]`, in the layer's compute dtype.
@@ -64,8 +86,8 @@ class CiUBM(InterestLayer):
             )
         super().__init__(**kwargs)
         self.id_interest = id_interest
-        self.content_interest = ContentInterest(dtype=self.dtype_policy) if content else None
-        self.fusion_interest = FusionInterest(dtype=self.dtype_policy) if fusion else None
+        self.content, self.fusion = content, fusion
+        self._handed = frozenset[str]() if id_interest is None else call_arguments(id_interest)
 
     def build(self, target_shape: Any) -> None:
         """Make nothing: the inner layer builds itself when called, with whatever signature its `build` has."""
@@ -78,31 +100,54 @@ class CiUBM(InterestLayer):
         target_content: tf.Tensor | None = None,
         history_content: tf.Tensor | None = None,
         mask: tf.Tensor | None = None,
+        time_gaps: tf.Tensor | None = None,
+        same_category: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Return the interests, joined."""
-        contents = {"target_content": target_content, "history_content": history_content}
-        missing = [name for name, value in contents.items() if value is None]
-        if missing and (self.content_interest is not None or self.fusion_interest is not None):
+        target, history = tf.convert_to_tensor(target), tf.convert_to_tensor(history)
+        # Checked here too, for user behaviour models that do not; theirs is the cast.
+        check_match(float_tensor(target, "target", 2, target.dtype), float_tensor(history, "history", 3, history.dtype))
+        interests = []
+        if self.id_interest is not None:
+            details = {"time_gaps": time_gaps, "same_category": same_category}
+            handed = {name: value for name, value in details.items() if value is not None and name in self._handed}
+            interests.append(self.id_interest(target, history, mask=mask, **handed))
+        if self.content or self.fusion:
+            interests += self._content_interests(history, target_content, history_content, mask)
+        return tf.concat([tf.cast(interest, self.compute_dtype) for interest in interests], axis=-1)
+
+    def _content_interests(
+        self,
+        history: tf.Tensor,
+        target_content: tf.Tensor | None,
+        history_content: tf.Tensor | None,
+        mask: tf.Tensor | None,
+    ) -> list[tf.Tensor]:
+        """Return content and fusion interest, as far as they are on; they share one attention."""
+        given = {"target_content": target_content, "history_content": history_content}
+        missing = [name for name, value in given.items() if value is None]
+        if missing:
             raise ValueError(
                 "`target_content` and `history_content` must be given for content and fusion interest. "
                 f"Received: None for {' and '.join(missing)}."
             )
-        interests = []
-        if self.id_interest is not None:
-            interests.append(self.id_interest(target, history, mask=mask))
-        if self.content_interest is not None:
-            interests.append(self.content_interest(target_content, history_content, mask=mask))
-        if self.fusion_interest is not None:
-            interests.append(self.fusion_interest(target_content, history_content, history, mask=mask))
-        return tf.concat([tf.cast(interest, self.compute_dtype) for interest in interests], axis=-1)
+        wide = at_least_float32(self.compute_dtype)
+        target_content = float_tensor(target_content, "target_content", 2, wide)
+        contents = real_behaviours(history_content, "history_content", mask, wide)
+        check_match(target_content, contents, ("target_content", "history_content"))
+        values = [contents] if self.content else []
+        if self.fusion:
+            values.append(real_behaviours(history, "history", mask, wide))
+        check_same_positions(history, contents, "history_content")
+        return content_weighted_sums(target_content, contents, values)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the inner layer serialized."""
         return {
             **super().get_config(),
             "id_interest": None if self.id_interest is None else keras.layers.serialize(self.id_interest),
-            "content": self.content_interest is not None,
-            "fusion": self.fusion_interest is not None,
+            "content": self.content,
+            "fusion": self.fusion,
         }
 
     @classmethod

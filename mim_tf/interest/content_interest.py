@@ -3,8 +3,8 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor, weighted_sum
-from mim_tf.interest.content_attention import content_attention
+from mim_tf.interest.behaviours import check_match
+from mim_tf.interest.content_attention import content_weighted_sums, float_targets, real_behaviours
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 
@@ -18,17 +18,20 @@ class ContentInterest(InterestLayer):
     ```
 
     An item without an embedding has the zero vector, and takes no part: its weight is exactly 0, its gradient too.
+    Many candidates of one user share one history; they are summed up one by one, or through the user's matrix
+    `sum_i h_MM_i h^_i^T`, whichever takes fewer multiplications. `UserState` keeps that matrix between requests.
 
     Args:
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target_embedding: floating point (float16 table rows, say), `[batch, mm_dim]`.
+        target_embedding: floating point (float16 table rows, say), `[batch, mm_dim]`, or `[batch, candidates, mm_dim]`.
         history_embedding: floating point, `[batch, length, mm_dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN.
 
     Returns:
-        The content interest, `[batch, mm_dim]`, in the layer's compute dtype; the cosine is taken in at least float32.
+        The content interest, `[batch, mm_dim]`, or `[batch, candidates, mm_dim]`, in the layer's compute dtype;
+        computed in at least float32.
 
     Raises:
         TypeError: if an embedding is not floating point, or `mask` not boolean.
@@ -48,9 +51,8 @@ class ContentInterest(InterestLayer):
     ) -> tf.Tensor:
         """Return the content embeddings' weighted sum."""
         wide = at_least_float32(self.compute_dtype)
-        target_embedding = float_tensor(target_embedding, "target_embedding", 2, wide)
-        history_embedding = float_tensor(history_embedding, "history_embedding", 3, wide)
-        check_match(target_embedding, history_embedding, ("target_embedding", "history_embedding"))
-        history_embedding = blank_padding(history_embedding, bool_mask(mask, history_embedding))
-        weights = content_attention(target_embedding, history_embedding)
-        return weighted_sum(tf.cast(weights, self.compute_dtype), tf.cast(history_embedding, self.compute_dtype))
+        targets = float_targets(target_embedding, "target_embedding", wide)
+        contents = real_behaviours(history_embedding, "history_embedding", mask, wide)
+        check_match(targets, contents, ("target_embedding", "history_embedding"))
+        [interest] = content_weighted_sums(targets, contents, [contents])
+        return tf.cast(interest, self.compute_dtype)

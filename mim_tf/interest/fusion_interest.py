@@ -3,10 +3,23 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor, weighted_sum
-from mim_tf.interest.content_attention import content_attention
+from mim_tf.interest.behaviours import check_match
+from mim_tf.interest.content_attention import content_weighted_sums, float_targets, real_behaviours
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
+
+
+def check_same_positions(history: tf.Tensor, contents: tf.Tensor, name: str) -> None:
+    """Check that ID and content embeddings, `name`, are of the same behaviours, as far as their shapes are known.
+
+    Raises:
+        ValueError: if batch size or length differ.
+    """
+    if not history.shape[:2].is_compatible_with(contents.shape[:2]):
+        raise ValueError(
+            f"`history` and `{name}` must have the same batch size and length. "
+            f"Received: shapes {history.shape} and {contents.shape}."
+        )
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -18,18 +31,21 @@ class FusionInterest(InterestLayer):
     ```
 
     An item without a content embedding has the zero vector there, and takes no part: its weight is exactly 0.
+    Many candidates of one user share one history; they are summed up one by one, or through the user's matrix
+    `sum_i h_ID_i h^_i^T`, whichever takes fewer multiplications. `UserState` keeps that matrix between requests.
 
     Args:
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target_embedding: floating point (float16 table rows, say), `[batch, mm_dim]`.
+        target_embedding: floating point (float16 table rows, say), `[batch, mm_dim]`, or `[batch, candidates, mm_dim]`.
         history_embedding: floating point, `[batch, length, mm_dim]`.
         history: floating point, the behaviours' ID embeddings, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN.
 
     Returns:
-        The fusion interest, `[batch, dim]`, in the layer's compute dtype; the cosine is taken in at least float32.
+        The fusion interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype; computed in at
+        least float32.
 
     Raises:
         TypeError: if an embedding is not floating point, or `mask` not boolean.
@@ -53,15 +69,10 @@ class FusionInterest(InterestLayer):
     ) -> tf.Tensor:
         """Return the ID embeddings' weighted sum."""
         wide = at_least_float32(self.compute_dtype)
-        target_embedding = float_tensor(target_embedding, "target_embedding", 2, wide)
-        history_embedding = float_tensor(history_embedding, "history_embedding", 3, wide)
-        history = float_tensor(history, "history", 3, self.compute_dtype)
-        check_match(target_embedding, history_embedding, ("target_embedding", "history_embedding"))
-        if not history.shape[:2].is_compatible_with(history_embedding.shape[:2]):
-            raise ValueError(
-                "`history` and `history_embedding` must have the same batch size and length. "
-                f"Received: shapes {history.shape} and {history_embedding.shape}."
-            )
-        mask = bool_mask(mask, history)
-        weights = content_attention(target_embedding, blank_padding(history_embedding, mask))
-        return weighted_sum(tf.cast(weights, self.compute_dtype), blank_padding(history, mask))
+        targets = float_targets(target_embedding, "target_embedding", wide)
+        contents = real_behaviours(history_embedding, "history_embedding", mask, wide)
+        ids = real_behaviours(history, "history", mask, wide)
+        check_match(targets, contents, ("target_embedding", "history_embedding"))
+        check_same_positions(ids, contents, "history_embedding")
+        [interest] = content_weighted_sums(targets, contents, [ids])
+        return tf.cast(interest, self.compute_dtype)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.interest import DIN, UBMS, AveragePooling, CiUBM, ContentInterest, FusionInterest
+from mim_tf.interest.ciubm import call_arguments
 
 pytestmark = pytest.mark.both_kerases
 
@@ -32,6 +33,23 @@ class NewestBehaviour(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
+
+
+class SinceLast(NewestBehaviour):
+    """One that reads the time gaps, and shows them."""
+
+    def call(
+        self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None, time_gaps: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        return tf.fill([2, 1], -1.0) if time_gaps is None else tf.cast(time_gaps[:, :1], tf.float32)
+
+
+class Wrapper(NewestBehaviour):
+    """One that hands on whatever it gets, and shows which."""
+
+    def call(self, target: tf.Tensor, history: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        names = sorted(name for name in ("mask", "same_category", "time_gaps") if name in kwargs)
+        return tf.fill([2, 1], float(len(names)))
 
 
 def batch(length: int = 5) -> dict[str, np.ndarray]:
@@ -140,4 +158,115 @@ def test_contents_that_are_missing(missing: str) -> None:
     inputs = batch()
     del inputs[missing]
     with pytest.raises(ValueError, match=f"for content and fusion interest. Received: None for {missing}"):
+        CiUBM(AveragePooling())(**inputs)
+
+
+DETAILS = {"time_gaps": np.array([[7, 8, 9, 10, 11], [3, 4, 5, 6, 7]]), "same_category": np.ones((2, 5), bool)}
+
+
+def id_interest(ubm: keras.layers.Layer, **details: np.ndarray) -> np.ndarray:
+    return np.asarray(CiUBM(ubm, content=False, fusion=False)(**batch(), **details))
+
+
+def test_an_inner_model_gets_the_details_it_names() -> None:
+    np.testing.assert_array_equal(id_interest(SinceLast(1), **DETAILS), [[7.0], [3.0]])
+    np.testing.assert_array_equal(id_interest(SinceLast(1)), [[-1.0], [-1.0]])
+    assert call_arguments(SinceLast(1)) == {"time_gaps"}
+
+
+def test_an_inner_model_that_names_none_is_left_in_peace() -> None:
+    inner = NewestBehaviour(3)
+    np.testing.assert_array_equal(id_interest(inner, **DETAILS), id_interest(inner))
+    assert call_arguments(inner) == call_arguments(AveragePooling()) == frozenset()
+
+
+def test_an_inner_model_that_takes_any_keyword_gets_what_is_given() -> None:
+    assert id_interest(Wrapper(1), **DETAILS)[0] == 3
+    assert id_interest(Wrapper(1), time_gaps=DETAILS["time_gaps"])[0] == 2
+    assert id_interest(Wrapper(1))[0] == 1
+
+
+ENTRIES = {
+    "target": ((4,), "float32"),
+    "history": ((None, 4), "float32"),
+    "target_content": ((3,), "float16"),
+    "history_content": ((None, 3), "float16"),
+    "mask": ((None,), "bool"),
+    "time_gaps": ((None,), "int64"),
+    "same_category": ((None,), "bool"),
+}
+
+
+def symbolic(**shapes: tuple[int | None, ...]) -> dict[str, Any]:
+    return {
+        name: keras.Input(shapes.get(name, shape), name=name, dtype=dtype) for name, (shape, dtype) in ENTRIES.items()
+    }
+
+
+# Keras 3.15 saves a variable by `np.array(variable)`, whose `copy` keyword its variables do not take yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_a_functional_model_is_trained_saved_and_reloaded(tmp_path: Path) -> None:
+    entries = symbolic()
+    click = keras.layers.Dense(1, activation="sigmoid")(CiUBM(DIN((4,)))(**entries))
+    model = keras.Model(entries, click)
+    inputs = {**batch(), "mask": np.array([[True] * 5, [True, True, False, False, False]]), **DETAILS}
+    for name in ("target_content", "history_content"):
+        inputs[name] = inputs[name].astype(np.float16)
+    inputs["history"][~inputs["mask"]] = np.nan
+    inputs["history_content"][~inputs["mask"]] = np.nan
+    before = model.get_weights()
+    model.compile(optimizer=keras.optimizers.Adam(0.1), loss="binary_crossentropy")
+    losses = model.fit(inputs, np.array([[1.0], [0.0]]), epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.isfinite(new).all()
+        assert np.any(old != new)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(reloaded(inputs), model(inputs))
+
+
+MISMATCHES = pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("target_content", (5,), "`target_content` and `history_content` must have the same batch size and last dim"),
+        ("target_content", (2, 3), r"`target_content` must have the shape \[batch, dim\]"),
+        ("history_content", (3,), r"`history_content` must have the shape \[batch, length, dim\]"),
+        ("history", (6, 4), "`history` and `history_content` must have the same batch size and length"),
+        ("target", (5,), "`target` and `history` must have the same batch size and last dimension"),
+        ("mask", (4,), "`mask` must have the shape of the history"),
+    ],
+)
+
+
+# The rest is of length 5. With every inner model: another team's may check nothing.
+@MISMATCHES
+@pytest.mark.parametrize("inner", [DIN, lambda: NewestBehaviour(3), lambda: None], ids=["din", "theirs", "none"])
+def test_dimensions_that_do_not_fit(inner: Any, name: str, shape: tuple[int, ...], message: str) -> None:
+    inputs = {**batch(), name: np.ones((2, *shape), bool if name == "mask" else np.float32)}
+    with pytest.raises(ValueError, match=message):
+        CiUBM(inner())(**inputs)
+
+
+@MISMATCHES
+def test_symbolic_dimensions_that_do_not_fit(name: str, shape: tuple[int, ...], message: str) -> None:
+    fitting = {"history": (5, 4), "history_content": (5, 3), "mask": (5,)}
+    entries = symbolic(**{**fitting, name: shape})
+    if name != "mask":
+        del entries["mask"]
+    with pytest.raises(ValueError, match=message):
+        CiUBM(NewestBehaviour(3))(**entries)
+
+
+@pytest.mark.parametrize("name", ["target_content", "history_content", "target", "history"])
+def test_batch_sizes_that_do_not_fit(name: str) -> None:
+    inputs = batch()
+    inputs[name] = inputs[name][:1]
+    with pytest.raises(ValueError, match="must have the same batch size"):
+        CiUBM(NewestBehaviour(3))(**inputs)
+
+
+def test_ids_in_place_of_contents() -> None:
+    inputs = {**batch(), "history_content": np.ones((2, 5, 3), np.int64)}
+    with pytest.raises(TypeError, match=r"`history_content` must be floating point. Received: dtype int64"):
         CiUBM(AveragePooling())(**inputs)

@@ -61,8 +61,11 @@ def test_padding_is_left_out_of_the_statistics(padding: float) -> None:
 def test_a_batch_of_nothing_but_padding_teaches_nothing() -> None:
     layer = layer_with([0.25], mean=[3.0], variance=[2.0])
     inputs = tf.constant([[[1.0], [5.0]]])
-    output = layer(inputs, mask=tf.zeros([1, 2], tf.bool), training=True)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        output = layer(inputs, mask=tf.zeros([1, 2], tf.bool), training=True)
     np.testing.assert_allclose(output, layer(inputs))
+    assert np.isfinite(tape.gradient(output, inputs)).all()
     np.testing.assert_allclose(layer.moving_mean, [3.0])
     np.testing.assert_allclose(layer.moving_variance, [2.0])
 
@@ -84,6 +87,24 @@ def test_one_number_trains_with_finite_gradients() -> None:
         output = layer(inputs, training=True)
     np.testing.assert_allclose(output, [[1.25]])
     assert np.isfinite(tape.gradient(output, inputs)).all()
+
+
+def test_gradients_go_through_the_statistics_of_the_batch() -> None:
+    layer = Dice(dtype="float64")
+    layer.build((None, 1))
+    layer.alpha.assign([0.25])
+    s = np.array([[1.0], [3.0], [-0.5]])
+    inputs = tf.constant(s)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        output = layer(inputs, training=True)
+
+    def total(s: np.ndarray) -> float:
+        return dice(s, np.array(0.25), s.mean(axis=0), s.var(axis=0)).sum()
+
+    steps = 1e-5 * np.eye(3)[..., np.newaxis]
+    slopes = [(total(s + step) - total(s - step)) / 2e-5 for step in steps]
+    np.testing.assert_allclose(tape.gradient(output, inputs)[:, 0], slopes, rtol=1e-6)
 
 
 def test_float16_statistics_do_not_overflow() -> None:

@@ -14,9 +14,9 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def trained(activation: str) -> DIN:
+def trained(activation: str, dtype: str = "float32") -> DIN:
     """A DIN of two hidden layers and dimension 3, with weights that no initializer gives."""
-    layer = DIN((5, 2), activation)
+    layer = DIN((5, 2), activation, dtype=dtype)
     layer.build((None, 3))
     rng = np.random.default_rng(5)
     layer.set_weights([rng.uniform(0.1, 1.0, weight.shape) - 0.4 for weight in layer.get_weights()])
@@ -75,6 +75,57 @@ def test_against_numpy(activation: str, training: bool) -> None:
     expected = din(layer, target, history, training)
     output = layer(target, history, mask=MASK, training=training)
     np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "dice"])
+def test_gradients_are_the_slopes_of_the_equation(activation: str) -> None:
+    layer = trained(activation, "float64")
+    inputs = [array.astype(np.float64) for array in batch()]
+    sources = [tf.constant(array) for array in inputs]
+    with tf.GradientTape() as tape:
+        tape.watch(sources)
+        output = layer(*sources, mask=MASK, training=True)
+    for array, gradient in zip(inputs, tape.gradient(output, sources), strict=True):
+        slopes = np.zeros_like(array)
+        for place in np.ndindex(array.shape):
+            here = array[place]
+            array[place] = here + 1e-5
+            above = din(layer, *inputs, training=True).sum()
+            array[place] = here - 1e-5
+            below = din(layer, *inputs, training=True).sum()
+            array[place] = here
+            slopes[place] = (above - below) / 2e-5
+        np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-8)
+
+
+def test_without_a_hidden_layer_by_hand() -> None:
+    layer = DIN(())
+    layer.build((None, 1))
+    layer.score.set_weights([np.array([[1.0], [-1.0], [0.5], [0.25]]), np.array([3.0])])
+    # t = 2, h = 4: 2 - 4 - 1 + 2 + 3 = 2, times 4.
+    np.testing.assert_allclose(layer(tf.constant([[2.0]]), tf.constant([[[4.0]]])), [[8.0]])
+
+
+def test_a_long_history_in_float16_loses_no_behaviour() -> None:
+    layer = DIN((2,), dtype="mixed_float16")
+    layer.build((None, 1))
+    layer.score.set_weights([np.zeros([2, 1]), np.array([1.0])])
+    # Each behaviour counts once. One by one in float16 the sum would stay at 2,048: 2,048 + 1 = 2,048.
+    np.testing.assert_array_equal(layer(tf.ones([1, 1]), tf.ones([1, 10_000, 1])), [[10_000.0]])
+
+
+def test_a_training_batch_without_a_real_behaviour() -> None:
+    layer = trained("dice")
+    before = [np.asarray(weight) for weight in layer.get_weights()]
+    target, history = (tf.constant(array) for array in batch())
+    with tf.GradientTape() as tape:
+        tape.watch([target, history])
+        output = layer(target, history, mask=tf.zeros([2, 4], tf.bool), training=True)
+    np.testing.assert_array_equal(output, np.zeros([2, 3]))
+    for gradient in tape.gradient(output, [target, history, *layer.trainable_variables]):
+        np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
+    for weight, now in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, weight)
 
 
 def test_training_learns_statistics_of_real_behaviours_only() -> None:

@@ -1,0 +1,214 @@
+"""BST: a transformer over the behaviours and the target."""
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor
+from mim_tf.interest.cross_features import time_gap_features
+from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.masked_softmax import masked_softmax
+from mim_tf.interest.precision import at_least_float32
+from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
+from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
+
+# The paper names neither: the slope is that of LeakyReLU's paper, the width that of the Transformer's.
+_NEGATIVE_SLOPE = 0.01
+_FEED_FORWARD_FACTOR = 4
+
+
+@keras.utils.register_keras_serializable(package="mim_tf")
+class BST(InterestLayer):
+    """Behavior Sequence Transformer: behaviours and target attend to each other, and the target's place tells.
+
+    ```
+    E  = [e_1 ; p_1], .., [e_l ; p_l], [e_target ; p_target]        p: embedded time gap; the target's is 0 s
+    S  = concat_j(head_j) W_H        head_j = softmax(E W_Q,j (E W_K,j)^T / sqrt(head_dim)) E W_V,j
+    S' = LayerNorm(E + Dropout(S))
+    F  = LayerNorm(S' + Dropout(LeakyReLU(S' W_1 + b_1) W_2 + b_2))
+    h_ID_B = F_target
+    ```
+
+    F is the E of the next block. The paper joins the F of all places, for which histories must be of one length; here
+    the target's alone is the result. So the last block has one query, and memory linear in the length; each block
+    before it has a query per place, and memory quadratic in the length.
+
+    Args:
+        heads: number of attention heads.
+        head_dim: dimension of a head; None for `(dim + time_dim) / heads`, rounded up.
+        blocks: number of blocks.
+        dropout: share that Dropout drops in training, in [0, 1).
+        time_dim: dimension of the time gaps' embedding; 0 for a model without time gaps.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
+
+    Call arguments:
+        target: floating point, `[batch, dim]`.
+        history: floating point, `[batch, length, dim]`.
+        mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN. A
+            history without a real behaviour gives zeros.
+        time_gaps: seconds before the request, `[batch, length]`. They alone tell the order of the behaviours. None
+            counts as embeddings of zeros; their weights then have no gradient, so a model that has none should say
+            `time_dim=0`.
+        training: whether to drop.
+
+    Returns:
+        The ID interest, `[batch, dim + time_dim]`, in the layer's compute dtype. Attention is computed in at least
+        float32.
+
+    Raises:
+        TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
+        ValueError: if an argument is out of range, or the shapes do not fit each other.
+
+    Example:
+        >>> interest = BST()(tf.ones([2, 4]), tf.ones([2, 3, 4]), time_gaps=tf.constant([[9000, 60, 5]] * 2))
+        >>> interest.shape
+        TensorShape([2, 12])
+
+    Reference:
+        Chen et al., Behavior Sequence Transformer for E-commerce Recommendation in Alibaba, section 2 with equations 2
+        to 6, arXiv:1905.06874; heads, blocks and dropout are those of its experiments. MIM, equation 1.
+    """
+
+    def __init__(
+        self,
+        heads: int = 8,
+        head_dim: int | None = None,
+        blocks: int = 1,
+        dropout: float = 0.2,
+        time_dim: int = 8,
+        **kwargs: Any,
+    ) -> None:
+        for name, value in (("heads", heads), ("head_dim", 1 if head_dim is None else head_dim), ("blocks", blocks)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout}.")
+        if time_dim < 0:
+            raise ValueError(f"`time_dim` must be at least 0. Received: {time_dim}.")
+        super().__init__(**kwargs)
+        self.heads = heads
+        self.head_dim = head_dim
+        self.blocks = blocks
+        self.dropout = dropout
+        self.time_dim = time_dim
+        self.gap_embedding = TimeGapEmbedding(time_dim, dtype=self.dtype_policy) if time_dim else None
+        self.transformer = [
+            _Block(heads, head_dim, dropout, dtype=self.dtype_policy, name=f"block_{i}") for i in range(blocks)
+        ]
+
+    def build(self, target_shape: Any) -> None:
+        """Make the weights of the time embedding and of the blocks."""
+        dim = target_shape[-1]
+        if dim is None:
+            raise ValueError(f"`target` must have a known last dimension. Received: shape {target_shape}.")
+        if self.gap_embedding is not None:
+            self.gap_embedding.build((None, None))
+        for block in self.transformer:
+            block.build((None, None, dim + self.time_dim))
+        super().build(target_shape)
+
+    def call(
+        self,
+        target: tf.Tensor,
+        history: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        time_gaps: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Return what the last block makes of the target."""
+        target = float_tensor(target, "target", 2, self.compute_dtype)
+        history = float_tensor(history, "history", 3, self.compute_dtype)
+        check_match(target, history)
+        mask = bool_mask(mask, history)
+        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        places = self._places(target[:, tf.newaxis], history, real, time_gaps)
+        attended = tf.pad(real, [[0, 0], [0, 1]], constant_values=True)  # the target by all
+        for block in self.transformer[:-1]:
+            places = block(places, attended=attended, training=training)
+        interest = self.transformer[-1](places, attended=attended, last_only=True, training=training)[:, 0]
+        return tf.where(tf.reduce_any(real, axis=1, keepdims=True), interest, tf.zeros([], interest.dtype))
+
+    def _places(self, target: tf.Tensor, history: tf.Tensor, real: tf.Tensor, time_gaps: tf.Tensor | None) -> tf.Tensor:
+        """Return E, `[batch, length + 1, dim + time_dim]`, of the target `[batch, 1, dim]` and its history."""
+        if self.gap_embedding is not None:
+            now = None if time_gaps is None else tf.zeros(tf.shape(target)[:2])
+            history = tf.concat([history, time_gap_features(time_gaps, self.gap_embedding, history)], axis=-1)
+            target = tf.concat([target, time_gap_features(now, self.gap_embedding, target)], axis=-1)
+        return tf.concat([blank_padding(history, real), target], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "heads": self.heads,
+            "head_dim": self.head_dim,
+            "blocks": self.blocks,
+            "dropout": self.dropout,
+            "time_dim": self.time_dim,
+        }
+
+
+class _Block(keras.layers.Layer):
+    """Multi-head self-attention and a feed-forward network, each with residual connection and layer norm: E to F."""
+
+    def __init__(self, heads: int, head_dim: int | None, dropout: float, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.heads = heads
+        self.head_dim = head_dim
+        policy = self.dtype_policy
+        self.drop = keras.layers.Dropout(dropout, dtype=policy)
+        # Embeddings that are held small have variances far below Keras' epsilon, 1e-3.
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="attention_norm")
+        self.output_norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy, name="output_norm")
+
+    def build(self, places_shape: Any) -> None:
+        """Make the weights."""
+        dim, policy = places_shape[-1], self.dtype_policy
+        head_dim = self.head_dim or -(-dim // self.heads)
+        self.scale = head_dim**-0.5
+        width, hidden = self.heads * head_dim, _FEED_FORWARD_FACTOR * dim
+        self.query, self.key, self.value = (self._kernel(name, dim, width) for name in ("query", "key", "value"))
+        self.joined = self._kernel("joined", width, dim)
+        self.inner = keras.layers.Dense(hidden, dtype=policy, name="inner")
+        self.outer = keras.layers.Dense(dim, dtype=policy, name="outer")
+        self.inner.build((None, None, dim))
+        self.outer.build((None, None, hidden))
+        for norm in (self.attention_norm, self.output_norm):
+            norm.build((None, None, dim))
+        super().build(places_shape)
+
+    def _kernel(self, name: str, *shape: int) -> tf.Variable:
+        return self.add_weight(name=name, shape=shape, initializer="glorot_uniform", autocast=False)
+
+    def call(
+        self, places: tf.Tensor, attended: tf.Tensor, last_only: bool = False, training: bool | None = None
+    ) -> tf.Tensor:
+        """Return F of all places, `[batch, places, dim]`, or `[batch, 1, dim]` of the last one only."""
+        wide = tf.cast(places, at_least_float32(self.compute_dtype))
+        heads = self._last_attends(wide, attended) if last_only else self._all_attend(wide, attended)
+        residual = places[:, -1:] if last_only else places
+        joined = self.attention_norm(residual + self.drop(tf.cast(heads, places.dtype), training=training))
+        fed = self.outer(tf.nn.leaky_relu(self.inner(joined), _NEGATIVE_SLOPE))
+        return self.output_norm(joined + self.drop(fed, training=training))
+
+    def _last_attends(self, places: tf.Tensor, attended: tf.Tensor) -> tf.Tensor:
+        """Return S of the last place, `[batch, 1, dim]`."""
+        query, key, value, joined = self._per_head()
+        queries = map_queries(places[:, -1], query, key) * self.scale
+        found = attend(attention_scores(queries, places), places, attended[:, tf.newaxis])
+        return join_heads(tf.einsum("bhd,hdk->bhk", found, value), joined)[:, tf.newaxis]
+
+    def _all_attend(self, places: tf.Tensor, attended: tf.Tensor) -> tf.Tensor:
+        """Return S, `[batch, places, dim]`."""
+        *kernels, joined = self._per_head()
+        queries, keys, values = (tf.einsum("bpd,hdk->bhpk", places, kernel) for kernel in kernels)
+        scores = tf.matmul(queries, keys, transpose_b=True) * self.scale
+        heads = tf.matmul(masked_softmax(scores, attended[:, tf.newaxis, tf.newaxis]), values)
+        return tf.einsum("bhpk,hkd->bpd", heads, joined)
+
+    def _per_head(self) -> list[tf.Tensor]:
+        """Return W_Q, W_K and W_V, `[heads, dim, head_dim]` each, and W_H, `[heads, head_dim, dim]`."""
+        wide = at_least_float32(self.compute_dtype)
+        inward = [tf.stack(tf.split(tf.cast(k, wide), self.heads, axis=1)) for k in (self.query, self.key, self.value)]
+        return [*inward, tf.stack(tf.split(tf.cast(self.joined, wide), self.heads, axis=0))]

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mim_tf.interest.cross_features import category_flags, time_gap_features
+from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
+
+pytestmark = pytest.mark.both_kerases
+HISTORY = tf.ones([2, 3, 4])
+
+
+def numbered() -> TimeGapEmbedding:
+    """An embedding whose every row is the number of its bucket."""
+    layer = TimeGapEmbedding(2)
+    layer.build((None, None))
+    layer.set_weights([np.repeat(np.arange(32.0)[:, np.newaxis], 2, axis=1)])
+    return layer
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])
+def test_gaps_become_their_buckets_rows(dtype: str) -> None:
+    # 0 s; 2^0 to 2^1 s; 2^6 to 2^7 s; 2^16 to 2^17 s (a day)
+    gaps = np.array([[0, 1, 100], [86_400, 2, 3]], dtype)
+    output = time_gap_features(gaps, numbered(), HISTORY)
+    np.testing.assert_array_equal(output[..., 0], [[0, 1, 7], [17, 2, 2]])
+    assert output.shape == (2, 3, 2)
+
+
+def test_padding_gives_finite_rows() -> None:
+    gaps = np.array([[np.nan, np.inf, -np.inf], [-1e30, 1e30, -1.0]], np.float32)
+    assert np.isfinite(time_gap_features(gaps, numbered(), HISTORY)).all()
+
+
+def test_without_gaps_the_rows_are_zero() -> None:
+    np.testing.assert_array_equal(time_gap_features(None, numbered(), HISTORY), np.zeros((2, 3, 2)))
+
+
+def test_the_dtype_is_that_of_the_history() -> None:
+    gaps = np.ones((2, 3), np.float32)
+    for given in (gaps, None):
+        assert time_gap_features(given, numbered(), tf.cast(HISTORY, tf.float64)).dtype == tf.float64
+
+
+def test_gaps_of_another_shape() -> None:
+    message = (
+        r"`time_gaps` must have the shape of the history without its last axis, \(2, 3\). Received: shape \(2, 4\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        time_gap_features(np.ones((2, 4), np.float32), numbered(), HISTORY)
+
+
+def test_categories_that_are_not_boolean() -> None:
+    with pytest.raises(TypeError, match=r"`same_category` must be boolean. Received: dtype int64"):
+        category_flags(np.ones((2, 3), np.int64), HISTORY)
+
+
+def test_categories_of_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"`same_category` must have the shape .* Received: shape \(3, 3\)"):
+        category_flags(np.ones((3, 3), bool), HISTORY)
