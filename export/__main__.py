@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
+from mim_tf.errors import SettingsError
 from mim_tf.workdir import StageFolder
 
 _EPILOG = """\
@@ -24,18 +25,21 @@ def main() -> None:
     parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
     arguments = parser.parse_args()
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
+    if settings.rank.embeddings != "table":
+        raise SettingsError(
+            "`rank.embeddings` must be table for an export, because serving runs no encoder: train with that, in another "
+            f"--workdir. Received: {settings.rank.embeddings}."
+        )
     StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)
-    import tensorflow as tf
-
     from mim_tf.data.record_schema import RecordSchema
     from mim_tf.export.saved_model import export_ranker
     from mim_tf.training.models import records_folder
     from mim_tf.training.rank import load_ranker
 
-    id_type = RecordSchema.load(records_folder(StageFolder(workdir, "prepare"))).item_id
+    dtypes = RecordSchema.load(records_folder(StageFolder(workdir, "prepare"))).fields("impressions")
     ranker = load_ranker(settings, workdir, "model")
-    version = export_ranker(ranker, Path(arguments.to) / settings.export.model_name, id_dtype=tf.as_dtype(id_type))
+    version = export_ranker(ranker, Path(arguments.to) / settings.export.model_name, dtypes=dtypes)
     print(version)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
 
-from mim_tf.ranking import Ranker
+from mim_tf.ranking import Ranker, VocabularyEmbedding
 from mim_tf.workdir import fresh_folder_aside
 
 
-def export_ranker(ranker: Ranker, folder: Path, *, id_dtype: tf.DType) -> Path:
+def export_ranker(ranker: Ranker, folder: Path, *, dtypes: Mapping[str, tf.DType]) -> Path:
     """Write the next version of a model.
 
-    The SavedModel has one signature, `predict`, which is also the default one:
+    The SavedModel has one signature, `predict`, which is also the default one. Its inputs are `ranker.fields`, as
+    `mim_tf.ranking.RankingNetwork.fields` describes them, above all
 
         item_id           [batch]          target items
         category          [batch]          string, their categories
@@ -28,15 +30,15 @@ def export_ranker(ranker: Ranker, folder: Path, *, id_dtype: tf.DType) -> Path:
     Args:
         ranker: network, weights and table.
         folder: of the model; its versions are folders named by integers.
-        id_dtype: of the item ids, `tf.int64` or `tf.string`.
+        dtypes: of the inputs, by field.
 
     Returns:
         The new version's folder. It appears whole, by a rename: a server that watches never sees a part.
     """
     version = folder / str(max(versions(folder), default=0) + 1)
     aside = fresh_folder_aside(version)
-    predict = _predict_signature(ranker, id_dtype)
-    tf.saved_model.save(_variables_of(ranker), str(aside), signatures={"predict": predict, "serving_default": predict})
+    predict = _predict_signature(ranker, dtypes)
+    tf.saved_model.save(_resources_of(ranker), str(aside), signatures={"predict": predict, "serving_default": predict})
     os.rename(aside, version)
     return version
 
@@ -46,30 +48,23 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
 
 
-def _predict_signature(ranker: Ranker, id_dtype: tf.DType) -> tf.types.experimental.ConcreteFunction:
+def _predict_signature(ranker: Ranker, dtypes: Mapping[str, tf.DType]) -> tf.types.experimental.ConcreteFunction:
     @tf.function
-    def predict(
-        item_id: tf.Tensor, category: tf.Tensor, history_item_id: tf.Tensor, history_category: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        features = {
-            "item_id": item_id,
-            "category": category,
-            "history_item_id": history_item_id,
-            "history_category": history_category,
-        }
+    def predict(**features: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probability": ranker.probabilities(features)}
 
-    return predict.get_concrete_function(
-        item_id=tf.TensorSpec([None], id_dtype, "item_id"),
-        category=tf.TensorSpec([None], tf.string, "category"),
-        history_item_id=tf.TensorSpec([None, None], id_dtype, "history_item_id"),
-        history_category=tf.TensorSpec([None, None], tf.string, "history_category"),
-    )
+    return predict.get_concrete_function(**{name: _spec(name, dtypes[name]) for name in ranker.fields})
 
 
-def _variables_of(ranker: Ranker) -> tf.Module:
+def _spec(field: str, dtype: tf.DType) -> tf.TensorSpec:
+    many = field.startswith("history_") or field == "query_embedding"
+    return tf.TensorSpec([None, None] if many else [None], dtype, field)
+
+
+def _resources_of(ranker: Ranker) -> tf.Module:
     """What the signatures read, without the Keras layers around it: those would bring functions of their own."""
     module = tf.Module(name="ranker")
     module.weights = ranker.network.variables
+    module.indices = [part.index for part in ranker.network.submodules if isinstance(part, VocabularyEmbedding)]
     module.table = ranker.table
     return module

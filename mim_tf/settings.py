@@ -58,6 +58,11 @@ class DataSettings(Section):
     )
     pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: queries per item chosen, the latest ones")
     pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
+    item_features: tuple[str, ...] = Field((), description="item columns kept as features, of targets and behaviours")
+    impression_features: tuple[str, ...] = Field((), description="impression columns of users, contexts and queries")
+    first_seen: str | None = Field(
+        None, description="item column, date or second (UTC) of its first appearance; null: its first impression"
+    )
     shards: int = Field(4, ge=1, description="record files per split")
     held_out: float = Field(0.1, ge=0, lt=1, description="share of items kept out of stage 1, by a hash of the id")
 
@@ -161,6 +166,7 @@ class ImageTextSettings(ContrastiveSettings, HeldOutSettings):
 
 
 Strategy = Literal["one_device", "mirrored", "multi_worker"]
+RankStrategy = Literal["one_device", "mirrored", "multi_worker", "parameter_server"]
 
 
 class PretrainSettings(Section):
@@ -232,21 +238,89 @@ class RepresentSettings(Section):
     centre: bool = Field(True, description="shift h_MM by its catalogue mean; false keeps it comparable with h_q")
 
 
+class HashedSettings(Section):
+    """A feature whose values are hashed into rows: for ids, without a vocabulary."""
+
+    kind: Literal["hashed"]
+    bins: int = Field(2**12, ge=1, description="rows")
+    dim: int = Field(8, ge=1, description="embedding dimension")
+
+
+class VocabularySettings(Section):
+    """A feature of few values, each with a row of its own."""
+
+    kind: Literal["vocabulary"]
+    size: int = Field(10_000, ge=1, description="the most frequent values; all others share one row")
+    dim: int = Field(8, ge=1, description="embedding dimension")
+
+
+class BucketisedSettings(Section):
+    """A number whose range is cut into buckets of as many rows each."""
+
+    kind: Literal["bucketised"]
+    buckets: int = Field(10, ge=2, le=1000)
+    dim: int = Field(4, ge=1, description="embedding dimension")
+
+
+class NumericSettings(Section):
+    """A number, standardised."""
+
+    kind: Literal["numeric"]
+
+
+FeatureSettings = Annotated[
+    HashedSettings | VocabularySettings | BucketisedSettings | NumericSettings, Field(discriminator="kind")
+]
+
+
 class RankSettings(Section):
     """Stage 3, the click model."""
 
-    ubm: Literal["average", "din"] = Field("din", description="ID interest, equation (1)")
+    strategy: RankStrategy = Field(
+        "one_device", description="as elsewhere; parameter_server: the tables on the ps tasks of TF_CONFIG"
+    )
+    ubm: Literal["average", "bst", "dien", "din", "sim", "twin"] = Field("sim", description="user behaviour model")
+    id_interest: bool = Field(True, description="the ID interest module, equation (1), of that model")
     content: bool = Field(True, description="the content interest module, equation (7)")
     fusion: bool = Field(True, description="the fusion interest module, equation (8)")
+    search: Literal["soft", "hard"] = Field("soft", description="SIM's general search: inner product, or category")
+    top_k: int = Field(100, ge=1, description="behaviours that SIM and TWIN search for")
+    embeddings: Literal["table", "encoder", "end_to_end"] = Field(
+        "table", description="h_MM: from the representation center, from its encoder at every step, or learning too"
+    )
     item_dim: int = Field(16, ge=1, description="ID embedding dimension of an item")
     category_dim: int = Field(8, ge=1, description="ID embedding dimension of a category")
     hash_bins: int = Field(2**15, ge=2, description="rows of the item ID embedding; ids are hashed into them")
-    item_l2: float = Field(1e-3, ge=0, description="L2 regularisation of the item ID embedding")
+    item_epsilon: float = Field(
+        0.01, gt=0, description="Adam's epsilon for item IDs: rows with smaller gradients, of rare IDs, learn slowly"
+    )
+    features: dict[str, FeatureSettings] = Field({}, description="by column of data.item_ or impression_features")
     tower_units: tuple[Units, ...] = Field((128, 64), min_length=1, description="hidden layers of the deepCTR tower")
+    activation: Literal["dice", "prelu"] = Field("prelu", description="of the tower's hidden layers")
+    cross_layers: int = Field(0, ge=0, description="DCN-v2 crosses of the tower's input, before its hidden layers")
     dropout: float = Field(0.2, ge=0, lt=1, description="after each hidden layer of the tower")
     epochs: int = Field(2, ge=1)
-    batch_size: int = Field(1024, ge=1)
-    learning_rate: float = Field(0.005, gt=0)
+    batch_size: int = Field(1024, ge=1, description="impressions per step, over all replicas")
+    learning_rate: float = Field(0.005, gt=0, description="of Adam, at its peak")
+    encoder_learning_rate: float = Field(1e-5, gt=0, description="likewise, of the encoder of embeddings: end_to_end")
+    schedule: Literal["constant", "cosine", "linear"] = Field("constant", description="how the rate falls from there")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps in which the rate climbs to its peak")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better validation AUC, keep the best; null: never"
+    )
+    negatives_kept: float = Field(
+        1.0, gt=0, le=1, description="share of label-0 impressions that train; probabilities are corrected for it"
+    )
+    seeds: int = Field(1, ge=1, description="trainings of each model, from `seed` on, for mean and interval")
+
+    @model_validator(mode="after")
+    def _encoder_where_the_records_are(self) -> Self:
+        if self.embeddings != "table" and self.strategy == "parameter_server":
+            raise ValueError(
+                f"`embeddings: {self.embeddings}` reads images in the process that trains, which a parameter server's "
+                "workers cannot: set `strategy` to one_device, mirrored or multi_worker, or `embeddings` to table"
+            )
+        return self
 
 
 class ExportSettings(Section):
@@ -266,6 +340,18 @@ class Settings(Section):
     rank: RankSettings = RankSettings()
     export: ExportSettings = ExportSettings()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _known_features(self) -> Self:
+        columns = [*self.data.item_features, *self.data.impression_features]
+        for name in self.rank.features:
+            if name not in columns:
+                known = ", ".join(sorted(columns)) or "none"
+                raise ValueError(
+                    f"`rank.features` must name columns of `data.item_features` or `impression_features`, {known}. "
+                    f"Received: {name}"
+                )
+        return self
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

@@ -29,7 +29,7 @@ _SECTIONS = {
 }
 
 # Where a training runs, not what it trains: it may go on elsewhere. How many replicas that makes is no setting anyway.
-_PLACES = ("pretrain.strategy", "csft.strategy")
+_PLACES = ("pretrain.strategy", "csft.strategy", "rank.strategy")
 
 _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
     stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]

@@ -34,6 +34,7 @@ ALLOWED = {
             "data",
             "encoders",
             "finetuning",
+            "interest",
             "metrics",
             "pretraining",
             "ranking",

@@ -3,158 +3,155 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import tensorflow as tf
 from tensorflow import keras
-from tqdm import tqdm
 
 from mim_tf.data.record_schema import RecordSchema
-from mim_tf.data.records import read_impressions
-from mim_tf.errors import DataError, SettingsError
-from mim_tf.ranking import Ranker, RankingNetwork
+from mim_tf.errors import DataError
+from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
+from mim_tf.ranking import Ranker
+from mim_tf.ranking.end_to_end_model import EndToEndModel
 from mim_tf.ranking.tfrs_model import RankingModel
-from mim_tf.representation import EmbeddingStore, EmbeddingTable
-from mim_tf.settings import Settings
+from mim_tf.settings import RankSettings, Settings
 from mim_tf.training.models import records_folder
-from mim_tf.training.represent import store_path
+from mim_tf.training.rank_callbacks import BestEpoch, Progress
+from mim_tf.training.rank_input import steps_per_epoch, training_impressions
+from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
+from mim_tf.training.rankers import VARIANTS, build_ranker, one_row
+from mim_tf.training.ranking_report import COLUMNS, ranking_report
 from mim_tf.training.scoring import score_validation
 from mim_tf.workdir import StageFolder
 
-# The stage's two models, by the name of their checkpoints: the one asked for, and the one it is compared with.
-VARIANTS = ("model", "without_content")
-COMPARED = ("auc", "grouped_auc", "log_loss")
-_SHUFFLED = 100_000  # impressions; the records come shuffled, this varies the epochs
-
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Train both variants and measure them on the validation impressions."""
+    """Train both variants with each seed and measure them on the validation impressions."""
     start = time.monotonic()
-    scores = {}
-    for variant in VARIANTS:
-        keras.utils.set_random_seed(settings.seed)  # both start from the same draw
-        ranker = build_ranker(settings, workdir, variant)
-        _train(ranker, settings, StageFolder(workdir, "rank"), variant)
-        scores[variant] = score_validation(ranker, settings, workdir)
-    compared = {f"{name}_without_content": scores["without_content"][name] for name in COMPARED}
-    return scores["model"] | compared | {"seconds": time.monotonic() - start}
+    scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+    for seed in range(settings.rank.seeds):
+        for variant in VARIANTS:
+            ranker = _trained(settings, workdir, variant, seed)
+            scores[variant].append(_measured(ranker, settings, workdir))
+    return _summary(scores["model"], scores["base"]) | {"seconds": time.monotonic() - start}
 
 
-def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
-    """A ranker with fresh weights and, where it uses content, the table of the finished `represent` stage.
+def evaluate(settings: Settings, workdir: Path) -> str:
+    """Tables of what the trained models of all seeds are worth on the validation impressions.
+
+    Raises:
+        DataError: the validation impressions cannot be measured.
+    """
+    scored = {
+        variant: [
+            score_validation(load_ranker(settings, workdir, variant, seed), settings, workdir)
+            for seed in range(settings.rank.seeds)
+        ]
+        for variant in VARIANTS
+    }
+    with _measurable():
+        return ranking_report(scored["model"], scored["base"])
+
+
+def load_ranker(settings: Settings, workdir: Path, variant: str, seed: int = 0) -> Ranker:
+    """A trained ranker of the finished `rank` stage.
 
     Args:
         settings: of the run.
         workdir: its folder.
         variant: one of `VARIANTS`.
-
-    Raises:
-        SettingsError: a setting the network refuses.
+        seed: which of the trainings, from 0 to `rank.seeds` - 1.
     """
-    options = settings.rank
-    with_content = variant == "model"
-    try:
-        network = RankingNetwork(
-            ubm=options.ubm,
-            content=options.content and with_content,
-            fusion=options.fusion and with_content,
-            item_dim=options.item_dim,
-            category_dim=options.category_dim,
-            hash_bins=options.hash_bins,
-            item_l2=options.item_l2,
-            tower_units=options.tower_units,
-            dropout=options.dropout,
-        )
-    except ValueError as error:
-        raise SettingsError(f"rank: {error}") from error
-    ranker = Ranker(network, load_table(workdir) if network.uses_content else None)
-    ranker.logits(_one_row(RecordSchema.load(records_folder(StageFolder(workdir, "prepare")))))  # creates the weights
-    return ranker
-
-
-def load_table(workdir: Path) -> EmbeddingTable:
-    """The embedding table of the finished `represent` stage.
-
-    Raises:
-        DataError: two string ids have the same hash.
-    """
-    stored = EmbeddingStore(store_path(StageFolder(workdir, "represent"))).read()
-    try:
-        return EmbeddingTable(stored.item_ids, stored.embeddings)
-    except ValueError as error:
-        raise DataError(f"the items' embeddings cannot make a table: {error}") from error
-
-
-def load_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
-    """A trained ranker of the finished `rank` stage."""
     ranker = build_ranker(settings, workdir, variant)
-    checkpoint = tf.train.Checkpoint(network=ranker.network)
-    checkpoint.read(_trained(StageFolder(workdir, "rank"), variant)).assert_consumed()
+    ranker.checkpoint().read(str(_path(StageFolder(workdir, "rank"), variant, seed))).assert_consumed()
     return ranker
 
 
-def _train(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str) -> None:
-    """Fit one variant, continuing after the last whole epoch of an interrupted run."""
-    checkpoint, path = tf.train.Checkpoint(network=ranker.network), _trained(stage, variant)
-    if Path(f"{path}.index").exists():  # written last
-        checkpoint.read(path)
-        return
-    records = records_folder(StageFolder(stage.workdir, "prepare"))
-    model = RankingModel(ranker)
-    model(_one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
-    model.compile(optimizer=keras.optimizers.Adam(settings.rank.learning_rate))
-    batch_size, epochs = settings.rank.batch_size, settings.rank.epochs
-    train = read_impressions(records, "train", batch_size=batch_size, shuffle=_SHUFFLED, seed=settings.seed)
-    steps = -(-RecordSchema.load(records).counts["impressions/train"] // batch_size)
+def _trained(settings: Settings, workdir: Path, variant: str, seed: int) -> Ranker:
+    """One variant, trained from one seed; an interrupted training continues after its last whole epoch."""
+    stage = StageFolder(workdir, "rank")
+    path = _path(stage, variant, seed)
+    if path.with_name(f"{path.name}.index").exists():  # written last
+        return load_ranker(settings, workdir, variant, seed)
+    keras.utils.set_random_seed(settings.seed + seed)  # both variants start from the same draw
+    ranker = build_ranker(settings, workdir, variant)
+    _fit(ranker, settings, stage, path, settings.seed + seed)
+    ranker.checkpoint().write(str(path))
+    return ranker
+
+
+def _fit(ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, seed: int) -> None:
+    options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
+    steps = steps_per_epoch(records, options)
+    model = _compiled(ranker, options, steps * options.epochs)
+    model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
     model.fit(
-        train,
-        validation_data=read_impressions(records, "validation", batch_size=batch_size),
-        epochs=epochs,
+        training_impressions(records, options, seed),
+        epochs=options.epochs,
+        steps_per_epoch=steps,
         verbose=0,
         callbacks=[
-            keras.callbacks.BackupAndRestore(str(stage.checkpoints / f"{variant}-backup")),
-            keras.callbacks.TensorBoard(str(stage.tensorboard / variant), profile_batch=0),
-            _Progress(variant, epochs, steps),
+            BestEpoch(ranker.checkpoint(), path, options.patience, lambda: _measured(ranker, settings, stage.workdir)),
+            keras.callbacks.BackupAndRestore(str(path.with_name(f"{path.name}-backup"))),
+            keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
+            Progress(path.name, options.epochs, steps),
         ],
     )
-    checkpoint.write(path)
 
 
-def _trained(stage: StageFolder, variant: str) -> str:
-    """Prefix of a variant's final checkpoint."""
-    return str(stage.checkpoints / variant)
+def _compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel:
+    """The ranker ready for `fit`."""
+    optimizer = rank_optimizer(options, steps)
+    if ranker.table is None or not ranker.table.trainable_variables:
+        model = RankingModel(ranker)
+        model.compile(optimizer=optimizer)
+        return model
+    end_to_end = EndToEndModel(ranker)
+    end_to_end.compile(optimizer=optimizer, encoder_optimizer=encoder_optimizer(options, steps))
+    return end_to_end
 
 
-def _one_row(schema: RecordSchema) -> dict[str, tf.Tensor]:
-    """The features of an impression without a history."""
-    item_id = tf.zeros([1], tf.int64) if schema.item_id == "int64" else tf.constant([""])
-    no_history = tf.zeros([1, 0], tf.string)
-    return {
-        "item_id": item_id,
-        "category": tf.constant([""]),
-        "history_item_id": tf.zeros([1, 0], item_id.dtype),
-        "history_category": no_history,
-    }
+def _path(stage: StageFolder, variant: str, seed: int) -> Path:
+    """Prefix of a training's final checkpoint."""
+    return stage.checkpoints / f"{variant}-{seed}"
 
 
-class _Progress(keras.callbacks.Callback):
-    """A progress bar over all steps of a `fit`, with the last epoch's validation AUC."""
+def _measured(ranker: Ranker, settings: Settings, workdir: Path) -> dict[str, float]:
+    """The ranking metrics on the validation impressions.
 
-    def __init__(self, name: str, epochs: int, steps: int):
-        super().__init__()
-        self._name, self._epochs, self._steps = name, epochs, steps
+    Raises:
+        DataError: no user of them has both bought and not bought.
+    """
+    scored = score_validation(ranker, settings, workdir)
+    with _measurable():
+        return ranking_metrics(scored.labels, scored.probabilities, scored.users)
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._bar = tqdm(desc=self._name, total=self._epochs * self._steps, unit="step", disable=None)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.update(epoch * self._steps - self._bar.n)  # a continued training starts at a later epoch
+@contextmanager
+def _measurable() -> Iterator[None]:
+    """Say what could not be measured."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"the validation impressions cannot be measured: {error}") from error
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.update()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.set_postfix(validation_auc=f"{(logs or {}).get('val_auc', float('nan')):.4f}")
+def _summary(model: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, float]:
+    """Means over seeds of the model's metrics, of the base model's (`..._base`) and of the gain (`..._gain`)."""
+    summary = {name: seed_interval([scores[name] for scores in model]).estimate for name in model[0]}
+    for name in COLUMNS:
+        of_model, of_base = [scores[name] for scores in model], [scores[name] for scores in base]
+        summary |= _ends(name, seed_interval(of_model))
+        summary |= _ends(f"{name}_base", seed_interval(of_base))
+        summary |= _ends(f"{name}_gain", paired_seed_interval(of_model, of_base))
+    if summary["auc_base"] > 0.5:
+        summary["auc_relative_improvement"] = relative_improvement(summary["auc"], summary["auc_base"])
+    return summary
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._bar.close()
+
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    """The mean and, where there are seeds to tell, the ends of its 95% interval."""
+    mean = {name: interval.estimate}
+    ends = {f"{name}_lower": interval.lower, f"{name}_upper": interval.upper}
+    return mean | ends if interval.lower == interval.lower else mean

@@ -17,6 +17,7 @@ from mim_tf.errors import StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
+from mim_tf.training.item_encoder_model import save_item_encoder_model
 from mim_tf.training.models import (
     item_encoder_folder,
     load_item_encoder,
@@ -32,6 +33,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Embed all items in record order, committing as it goes; an interrupted run continues after its last commit."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
     encoder = _encoder(settings, workdir)
+    save_item_encoder_model(stage, encoder)
     fingerprint = encoder.fingerprint()
     id_type = RecordSchema.load(records_folder(prepare)).item_id
     store = _open_store(store_path(stage), id_type, settings.encoders.dim)

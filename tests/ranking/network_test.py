@@ -1,25 +1,46 @@
 """The click network: what it depends on, and what it must not depend on."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow import keras
 
-from mim_tf.ranking import HashedEmbedding, Ranker, RankingNetwork, behaviour_mask
+from mim_tf.interest import DIN, UBMS, AveragePooling
+from mim_tf.ranking import (
+    BucketisedEmbedding,
+    DeepCTR,
+    HashedEmbedding,
+    Ranker,
+    RankingNetwork,
+    Standardised,
+    VocabularyEmbedding,
+    behaviour_mask,
+)
+from mim_tf.ranking.network import cosine
 from mim_tf.representation import EmbeddingTable
 
 pytestmark = pytest.mark.both_kerases
 
-SMALL = {"item_dim": 4, "category_dim": 2, "hash_bins": 64, "tower_units": (8,)}
+SMALL: dict[str, Any] = {"item_dim": 4, "category_dim": 2, "hash_bins": 64}
 
 
-def features(batch: int = 3, length: int = 4, **changes: object) -> dict[str, tf.Tensor]:
+def network(ubm: keras.layers.Layer | None = None, **changes: Any) -> RankingNetwork:
+    return RankingNetwork(DIN((6,)) if ubm is None else ubm, **{**SMALL, "tower": DeepCTR((8,)), **changes})
+
+
+def features(batch: int = 3, length: int = 4, **changes: Any) -> dict[str, tf.Tensor]:
     ids = np.arange(batch * length).reshape(batch, length) % 5 + 1
     ids[0, 2:] = -1  # the first row has two behaviours
     plain = {
         "item_id": tf.range(1, batch + 1, dtype=tf.int64),
         "category": tf.constant(["shirt", "mug", "lamp"][:batch]),
+        "timestamp": tf.fill([batch], tf.constant(10_000, tf.int64)),
         "history_item_id": tf.constant(ids, tf.int64),
         "history_category": tf.where(ids == -1, "", "shirt"),
+        "history_timestamp": tf.constant(np.where(ids == -1, 0, 100 * ids), tf.int64),
     }
     return plain | changes
 
@@ -28,51 +49,74 @@ def table() -> EmbeddingTable:
     return EmbeddingTable(np.arange(1, 6), np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32))
 
 
+def awakened(ranker: Ranker, batch: dict[str, tf.Tensor]) -> Ranker:
+    """With weights that let every input through: fresh embeddings are near zero."""
+    ranker.logits(batch)
+    rng = np.random.default_rng(1)
+    ranker.network.set_weights([rng.uniform(0.1, 0.9, weight.shape) for weight in ranker.network.get_weights()])
+    return ranker
+
+
 def test_a_network_without_content_needs_no_table() -> None:
-    ranker = Ranker(RankingNetwork(content=False, fusion=False, **SMALL), None)
+    ranker = Ranker(network(content=False, fusion=False))
     assert ranker.probabilities(features()).shape == (3,)
 
 
 @pytest.mark.parametrize(("content", "fusion"), [(True, False), (False, True), (True, True)])
-def test_content_needs_a_table(content: bool, fusion: bool) -> None:
-    network = RankingNetwork(content=content, fusion=fusion, **SMALL)
-    with pytest.raises(ValueError, match=r"`table` must be given for a network that uses content"):
-        Ranker(network, None)
-    probabilities = Ranker(network, table()).probabilities(features())
-    assert np.all((probabilities > 0) & (probabilities < 1))
+def test_content_comes_with_the_features_or_from_a_table(content: bool, fusion: bool) -> None:
+    click_network = network(content=content, fusion=fusion)
+    with pytest.raises(ValueError, match=r"`features` must hold .* Received: none of item_content, history_content\."):
+        Ranker(click_network).probabilities(features())
+    with_table = Ranker(click_network, table())
+    probabilities = awakened(with_table, features()).probabilities(features())
+    rows = {
+        "item_content": table().lookup(features()["item_id"]),
+        "history_content": table().lookup(features()["history_item_id"]),
+    }
+    np.testing.assert_array_equal(Ranker(click_network).probabilities(features() | rows), probabilities)
 
 
-def test_padding_and_batch_neighbours_do_not_matter() -> None:
-    ranker = Ranker(RankingNetwork(**SMALL), table())
+@pytest.mark.parametrize("ubm", sorted(UBMS))
+def test_padding_and_batch_neighbours_do_not_matter(ubm: str) -> None:
     batch = features()
+    ranker = awakened(Ranker(network(UBMS[ubm]()), table()), batch)
     together = ranker.logits(batch)
-    alone = {name: value[:1] for name, value in batch.items()}
-    alone["history_item_id"], alone["history_category"] = (
-        alone["history_item_id"][:, :2],
-        alone["history_category"][:, :2],
-    )
+    alone = {name: value[:1, :2] if name.startswith("history_") else value[:1] for name, value in batch.items()}
     np.testing.assert_allclose(ranker.logits(alone)[0], together[0], rtol=1e-4, atol=1e-6)
 
 
-def test_an_empty_history_is_scored() -> None:
-    ranker = Ranker(RankingNetwork(**SMALL), table())
-    nobody = features(history_item_id=tf.fill([3, 4], tf.constant(-1, tf.int64)), history_category=tf.fill([3, 4], ""))
-    no_column = features(history_item_id=tf.zeros([3, 0], tf.int64), history_category=tf.zeros([3, 0], tf.string))
+@pytest.mark.parametrize("ubm", sorted(UBMS))
+def test_an_empty_history_is_scored(ubm: str) -> None:
+    ranker = awakened(Ranker(network(UBMS[ubm]()), table()), features())
+    batch = features()
+    nobody = batch | {
+        "history_item_id": tf.fill([3, 4], tf.constant(-1, tf.int64)),
+        "history_category": tf.fill([3, 4], ""),
+    }
+    no_column = {name: value[:, :0] if name.startswith("history_") else value for name, value in batch.items()}
     np.testing.assert_allclose(ranker.logits(nobody), ranker.logits(no_column), rtol=1e-5, atol=1e-6)
 
 
-def test_what_was_bought_before_matters() -> None:
-    ranker = Ranker(RankingNetwork(**SMALL), table())
+@pytest.mark.parametrize("ubm", sorted(UBMS))
+def test_what_was_bought_before_matters(ubm: str) -> None:
     one, other = features(), features(history_item_id=tf.fill([3, 4], tf.constant(5, tf.int64)))
-    ranker.logits(one)
-    ranker.network.tower.set_weights([np.random.normal(size=w.shape) for w in ranker.network.tower.get_weights()])
-    assert np.abs(ranker.logits(one) - ranker.logits(other)).min() > 1e-4
+    ranker = awakened(Ranker(network(UBMS[ubm](), content=False, fusion=False)), one)
+    assert np.abs(ranker.logits(one) - ranker.logits(other)).min() > 1e-6
+
+
+def test_only_models_that_ask_for_time_want_it() -> None:
+    timeless = {name: value for name, value in features().items() if "timestamp" not in name}
+    assert Ranker(network(content=False, fusion=False)).logits(timeless).shape == (3,)
+    for ubm in ("bst", "sim", "twin"):
+        click_network = network(UBMS[ubm](), content=False, fusion=False)
+        assert {"timestamp", "history_timestamp"} <= set(click_network.fields)
+        with pytest.raises(ValueError, match=r"Received: none of timestamp, history_timestamp\."):
+            click_network(timeless)
 
 
 def test_an_unknown_item_adds_no_content_interest() -> None:
     # With ID interest equal for all (average pooling of ids hashed into one bin), only content can tell rows apart.
-    network = RankingNetwork(ubm="average", item_dim=4, category_dim=2, hash_bins=1, tower_units=(8,))
-    ranker = Ranker(network, table())
+    ranker = Ranker(network(AveragePooling(), hash_bins=1), table())
     unknown = tf.constant([[2, 999], [2, 998], [2, 2**60]], tf.int64)
     rows = {
         "item_id": tf.constant([1, 1, 1], tf.int64),
@@ -89,11 +133,93 @@ def test_string_ids_pad_with_the_empty_string() -> None:
     np.testing.assert_array_equal(behaviour_mask(tf.constant([[0, -1]], tf.int64)), [[True, False]])
 
 
-def test_int_and_string_ids_share_bins() -> None:
-    layer = HashedEmbedding(bins=1000, dim=2)
-    np.testing.assert_array_equal(layer(tf.constant([12, 7], tf.int64)), layer(tf.constant(["12", "7"])))
+def with_features(**changes: Any) -> RankingNetwork:
+    return network(
+        item_features={"colour": VocabularyEmbedding(["red", "blue"], 3), "price": Standardised(10.0, 5.0)},
+        impression_features={"hour": BucketisedEmbedding([6.0, 18.0], 2), "device": HashedEmbedding(16, 2)},
+        query=True,
+        **changes,
+    )
 
 
-def test_an_unknown_ubm_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"`ubm` must be one of average, din\. Received: 'dine'"):
-        RankingNetwork(ubm="dine")
+def featured(**changes: Any) -> dict[str, tf.Tensor]:
+    return features(
+        item_colour=tf.constant(["red", "blue", "red"]),
+        history_colour=tf.constant([["red", "blue", "", ""], ["blue"] * 4, ["pink"] * 4]),
+        item_price=tf.constant([5.0, 10.0, 30.0]),
+        history_price=tf.constant([[5.0, 10.0, 0.0, 0.0], [10.0] * 4, [20.0] * 4]),
+        hour=tf.constant([3, 12, 23], tf.int64),
+        device=tf.constant(["phone", "tablet", "phone"]),
+        query_embedding=tf.constant([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]),
+        **changes,
+    )
+
+
+def test_every_feature_matters_and_is_asked_for() -> None:
+    ranker = awakened(Ranker(with_features(), table()), featured())
+    before = ranker.logits(featured()).numpy()
+    changes = {
+        "item_colour": tf.constant(["blue", "red", "blue"]),
+        "history_colour": tf.constant([["blue", "red", "", ""], ["red"] * 4, ["red"] * 4]),
+        "item_price": tf.constant([6.0, 11.0, 31.0]),
+        "history_price": tf.constant([[6.0, 11.0, 0.0, 0.0], [11.0] * 4, [21.0] * 4]),
+        "hour": tf.constant([12, 23, 3], tf.int64),
+        "device": tf.constant(["tablet", "phone", "tablet"]),
+        "query_embedding": tf.constant([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+    }
+    for name, column in changes.items():
+        assert name in ranker.fields
+        assert np.abs(ranker.logits(featured() | {name: column}) - before).min() > 1e-6, name
+        with pytest.raises(ValueError, match=rf"Received: none of {name}\."):
+            ranker.logits({field: value for field, value in featured().items() if field != name})
+
+
+def test_the_cosine_of_query_and_item_by_hand() -> None:
+    queries, items = [[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]], [[4.0, 3.0], [-2.0, 0.0], [1.0, 1.0]]
+    np.testing.assert_allclose(cosine(tf.constant(queries), tf.constant(items)), [0.96, -1.0, 0.0], rtol=1e-6)
+
+
+def test_probabilities_are_corrected_for_left_out_negatives() -> None:
+    click_network = network(content=False, fusion=False)
+    of_sample = Ranker(click_network).probabilities(features()).numpy()
+    of_all = Ranker(click_network, negatives_kept=0.1).probabilities(features())
+    # Of ten impressions without a click one was kept: p / (p + (1 - p) / w), He et al. 2014.
+    np.testing.assert_allclose(of_all, of_sample / (of_sample + (1 - of_sample) / 0.1), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`negatives_kept` must be in \(0, 1\]\. Received: 0\."):
+        Ranker(click_network, negatives_kept=0)
+
+
+def test_another_teams_model_of_another_width_takes_part() -> None:
+    @keras.utils.register_keras_serializable(package="another_team")
+    class Counting(keras.layers.Layer):
+        def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+            return tf.reduce_sum(tf.cast(mask, tf.float32), axis=1, keepdims=True)
+
+        def compute_mask(self, *inputs: Any, **masks: Any) -> None:
+            return None
+
+    ranker = awakened(Ranker(network(Counting(), content=False, fusion=False)), features())
+    one, other = features(), features(history_item_id=tf.fill([3, 4], tf.constant(-1, tf.int64)))
+    assert np.abs(ranker.logits(one) - ranker.logits(other)).min() > 1e-6
+
+
+# Keras 3.15 saves a variable by `np.array(variable)`, whose `copy` keyword its variables do not take yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_a_keras_user_compiles_fits_saves_and_reloads_it(tmp_path: Path) -> None:
+    click_network = with_features()
+    ids = featured()
+    batch = ids | {
+        "item_content": table().lookup(ids["item_id"]),
+        "history_content": table().lookup(ids["history_item_id"]),
+    }
+    click_network.compile(optimizer="adam", loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    rows = tf.data.Dataset.from_tensors((batch, tf.constant([1.0, 0.0, 1.0])))
+    click_network.fit(rows, epochs=2, shuffle=False, verbose=0)
+    click_network.save(tmp_path / "network.keras")
+    reloaded = keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_allclose(reloaded(batch), click_network(batch), rtol=1e-6)
+
+
+def test_a_ubm_that_is_no_layer() -> None:
+    with pytest.raises(TypeError, match=r"`id_interest` must be a Keras layer or None\. Received: 'din'"):
+        RankingNetwork("din")

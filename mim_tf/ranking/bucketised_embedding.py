@@ -1,0 +1,58 @@
+"""Embeddings of numbers by the bucket they fall into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+
+@keras.utils.register_keras_serializable(package="mim_tf")
+class BucketisedEmbedding(keras.layers.Layer):
+    """Embeds a number by the bucket it falls into: for what does not grow or fall along with the number.
+
+    Args:
+        boundaries: ascending; bucket `i` holds numbers from `boundaries[i - 1]` on and below `boundaries[i]`.
+        dim: dimension of an embedding.
+        **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
+
+    Call arguments:
+        values: integer or floating point, `[...]`.
+
+    Returns:
+        `[..., dim]`.
+
+    Raises:
+        ValueError: `boundaries` do not ascend, or `dim` is not positive.
+
+    Example:
+        >>> BucketisedEmbedding([10.0, 20.0], 4)(tf.constant([9.0, 10.0, 99.0])).shape
+        TensorShape([3, 4])
+    """
+
+    def __init__(self, boundaries: Sequence[float], dim: int, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        self.boundaries = [float(boundary) for boundary in boundaries]
+        if not all(low < high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
+            raise ValueError(f"`boundaries` must ascend. Received: {self.boundaries}.")
+        if dim < 1:
+            raise ValueError(f"`dim` must be positive. Received: {dim}.")
+        self.dim = dim
+        self.embedding = keras.layers.Embedding(
+            len(self.boundaries) + 1, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
+        )
+
+    def build(self, values_shape: Any) -> None:
+        """Create the rows."""
+        self.embedding.build(values_shape)
+        self.built = True
+
+    def call(self, values: tf.Tensor) -> tf.Tensor:
+        """Embed a batch of numbers."""
+        return self.embedding(tf.raw_ops.Bucketize(input=values, boundaries=self.boundaries))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "boundaries": self.boundaries, "dim": self.dim}

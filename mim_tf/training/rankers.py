@@ -1,0 +1,163 @@
+"""The click models that settings describe, with the tables and columns they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from mim_tf.data.column_statistics import ColumnStatistics
+from mim_tf.data.feature_statistics import FeatureStatistics
+from mim_tf.data.record_schema import RecordSchema
+from mim_tf.errors import DataError, SettingsError
+from mim_tf.interest import UBMS
+from mim_tf.ranking import (
+    BucketisedEmbedding,
+    DeepCTR,
+    HashedEmbedding,
+    Ranker,
+    RankingNetwork,
+    Standardised,
+    VocabularyEmbedding,
+)
+from mim_tf.ranking.ranker import ContentTable
+from mim_tf.representation import EmbeddingStore, EmbeddingTable
+from mim_tf.settings import (
+    BucketisedSettings,
+    FeatureSettings,
+    HashedSettings,
+    RankSettings,
+    Settings,
+    VocabularySettings,
+)
+from mim_tf.training.encoded_items import EncodedItems
+from mim_tf.training.models import records_folder
+from mim_tf.training.represent import store_path
+from mim_tf.workdir import StageFolder
+
+# The stage's two models: the one asked for, and the same without content, which it is compared with.
+VARIANTS = ("model", "base")
+
+
+def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
+    """A ranker with fresh weights and, where it uses content, what the finished `represent` stage gives for it.
+
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        variant: one of `VARIANTS`.
+
+    Raises:
+        SettingsError: settings that leave nothing to learn from, or features that the records do not have.
+        DataError: the table cannot be made.
+    """
+    records = records_folder(StageFolder(workdir, "prepare"))
+    schema = RecordSchema.load(records)
+    network = _network(settings, schema, FeatureStatistics.load(records), variant)
+    table = content_table(settings, workdir) if network.uses_content else None
+    ranker = Ranker(network, table, settings.rank.negatives_kept)
+    ranker.logits(one_row(schema))  # creates the weights
+    return ranker
+
+
+def content_table(settings: Settings, workdir: Path) -> ContentTable:
+    """The table of the finished `represent` stage, or its encoder, as `rank.embeddings` says.
+
+    Raises:
+        StageError: the stage left no encoder that runs here.
+        DataError: the table cannot be made, or the records are damaged.
+    """
+    if settings.rank.embeddings == "table":
+        return load_table(workdir)
+    records = records_folder(StageFolder(workdir, "prepare"))
+    learning = settings.rank.embeddings == "end_to_end"
+    return EncodedItems(StageFolder(workdir, "represent"), records, learning=learning)
+
+
+def load_table(workdir: Path) -> EmbeddingTable:
+    """The embedding table of the finished `represent` stage.
+
+    Raises:
+        DataError: two string ids have the same hash.
+    """
+    stored = EmbeddingStore(store_path(StageFolder(workdir, "represent"))).read()
+    try:
+        return EmbeddingTable(stored.item_ids, stored.embeddings)
+    except ValueError as error:
+        raise DataError(f"the items' embeddings cannot make a table: {error}") from error
+
+
+def one_row(schema: RecordSchema) -> dict[str, tf.Tensor]:
+    """An impression without a history."""
+    shapes = {"query_embedding": [1, schema.query_dim]}
+    return {
+        name: tf.zeros(shapes.get(name, [1, 0] if name.startswith("history_") else [1]), dtype)
+        for name, dtype in schema.fields("impressions").items()
+    }
+
+
+def _network(settings: Settings, schema: RecordSchema, statistics: FeatureStatistics, variant: str) -> RankingNetwork:
+    options, columns = settings.rank, settings.data
+    with_content = variant == "model"
+    try:
+        return RankingNetwork(
+            _ubm(options),
+            content=options.content and with_content,
+            fusion=options.fusion and with_content,
+            query=with_content and "query_embedding" in schema.fields("impressions"),
+            item_dim=options.item_dim,
+            category_dim=options.category_dim,
+            hash_bins=options.hash_bins,
+            item_features=_layers(options.features, columns.item_features, statistics.items),
+            impression_features=_layers(options.features, columns.impression_features, statistics.impressions),
+            tower=DeepCTR(options.tower_units, options.activation, options.cross_layers, options.dropout, name="tower"),
+        )
+    except ValueError as error:
+        raise SettingsError(f"rank: {error}") from error
+
+
+def _ubm(options: RankSettings) -> keras.layers.Layer | None:
+    """The user behaviour model, None where the ID interest is off."""
+    if not options.id_interest:
+        return None
+    arguments: dict[str, dict[str, Any]] = {
+        "sim": {"search": options.search, "top_k": options.top_k},
+        "twin": {"top_k": options.top_k},
+    }
+    return UBMS[options.ubm](**arguments.get(options.ubm, {}))
+
+
+def _layers(
+    wanted: Mapping[str, FeatureSettings], columns: Iterable[str], statistics: Mapping[str, ColumnStatistics]
+) -> dict[str, keras.layers.Layer]:
+    """A layer for each column that is wanted as a feature."""
+    return {name: feature_layer(name, wanted[name], statistics[name]) for name in columns if name in wanted}
+
+
+def feature_layer(name: str, options: FeatureSettings, statistics: ColumnStatistics) -> keras.layers.Layer:
+    """The layer that embeds a column.
+
+    Raises:
+        SettingsError: the column is of a type that this kind of feature is not for, or has no values.
+    """
+    layer_name = f"feature_{name}"
+    if isinstance(options, HashedSettings | VocabularySettings):
+        _check(name, options, statistics.kind != "float", "must be int64 or string", statistics.kind)
+    else:
+        _check(name, options, statistics.kind != "string", "must be int64 or float", statistics.kind)
+    if isinstance(options, HashedSettings):
+        return HashedEmbedding(options.bins, options.dim, name=layer_name)
+    if isinstance(options, VocabularySettings):
+        _check(name, options, bool(statistics.vocabulary), "must hold values", "none but missing ones")
+        return VocabularyEmbedding(statistics.vocabulary[: options.size], options.dim, name=layer_name)
+    if isinstance(options, BucketisedSettings):
+        return BucketisedEmbedding(statistics.boundaries(options.buckets), options.dim, name=layer_name)
+    return Standardised(statistics.mean, statistics.deviation, name=layer_name)
+
+
+def _check(name: str, options: FeatureSettings, fits: bool, rule: str, received: str) -> None:
+    if not fits:
+        raise SettingsError(f"`rank.features.{name}`: a {options.kind} feature {rule}. Received: {received}.")
