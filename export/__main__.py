@@ -27,8 +27,8 @@ def main() -> None:
     settings, workdir = settings_of(arguments), Path(arguments.workdir)
     if settings.rank.embeddings != "table":
         raise SettingsError(
-            "`rank.embeddings` must be table for an export, because serving runs no encoder: train with that, in another "
-            f"--workdir. Received: {settings.rank.embeddings}."
+            "`rank.embeddings` must be table for an export, because serving runs no encoder: train with that in "
+            f"another --workdir. Received: {settings.rank.embeddings}."
         )
     StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)

@@ -99,8 +99,8 @@ def _rank_for_one_user(address: str, name: str, workdir: Path, shop: Path) -> No
     rows = _candidates_of_one_user(workdir)
     with Client(address) as client:
         client.wait_until_ready(name)
-        columns = ("item_id", "category", "history_item_id", "history_category")
-        probabilities = client.predict(name, {column: rows[column] for column in columns})["probability"]
+        inputs = client.signatures(name)["predict"].inputs
+        probabilities = client.predict(name, {column: rows[column] for column in inputs})["probability"]
     titles = _titles(shop)
     history = [item for item in rows["history_item_id"][0] if item != -1]
     print(f"\nUser {rows['user_id'][0]} bought, latest last:")
@@ -111,7 +111,7 @@ def _rank_for_one_user(address: str, name: str, workdir: Path, shop: Path) -> No
         bought = "yes" if rows["label"][row] else ""
         print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[rows['item_id'][row]]}")
     metrics = json.loads((workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
-    print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_without_content']:.4f} without.")
+    print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_base']:.4f} without.")
     print(f"Pictures of the training: tensorboard --logdir {workdir}")
 
 
@@ -130,8 +130,9 @@ def _candidates_of_one_user(workdir: Path, count: int = 12) -> dict[str, Any]:
     of_user = np.flatnonzero(impressions["user_id"] == users[purchases.argmax()])
     rows = of_user[np.argsort(impressions["timestamp"][of_user], kind="stable")][:count]
     candidates = {name: column[rows] for name, column in impressions.items()}
-    for name in ("history_item_id", "history_category"):
-        candidates[name] = np.repeat(candidates[name][:1], len(rows), axis=0)
+    for name in candidates:
+        if name.startswith("history_") or name == "timestamp":  # as if all were shown at once
+            candidates[name] = np.repeat(candidates[name][:1], len(rows), axis=0)
     return candidates
 
 

@@ -74,11 +74,16 @@ class EncoderTrainingSettings(Section):
     trainable_blocks: int | None = Field(None, ge=0, description="the last blocks that learn; null: all, 0: none")
     lora_rank: int = Field(0, ge=0, description="low-rank adapters learn instead of the backbone; 0: none")
     recompute: bool = Field(False, description="recompute activations: less memory, a longer step")
+    projection: Literal["learnt", "principal"] = Field(
+        "learnt", description="from the backbone to `dim`; principal: fixed, its principal components on the catalogue"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_freeze(self) -> Self:
         if self.lora_rank and self.trainable_blocks is not None:
             raise ValueError("`lora_rank` and `trainable_blocks` exclude each other")
+        if self.projection == "principal" and not self.weights:
+            raise ValueError("`projection: principal` is for pre-trained backbones: set `weights` too")
         return self
 
 
@@ -215,6 +220,7 @@ class CsftSettings(ContrastiveSettings, HeldOutSettings):
     beta: float = Field(0.5, ge=0, description="weight of the query-to-image loss, equation (6)")
     fusion: Literal["tensor", "concat"] = Field("tensor", description="what the MLP of equation (4) gets")
     fusion_units: tuple[Units, ...] = Field((), description="hidden layers of the fusion MLP, equation (4)")
+    image_weight: float = Field(1.0, ge=0, description="of the image in the sum the fusion starts as; the title's is 1")
     st_nsg: SpaceTimeSettings | None = Field(
         SpaceTimeSettings(),
         description="negatives of the contrastive loss; null: the other items of the replica's own batch",

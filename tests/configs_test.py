@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from mim_tf.data.column_statistics import ColumnStatistics
 from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.data.feature_statistics import FeatureStatistics
+from mim_tf.data.record_schema import RecordSchema
 from mim_tf.finetuning.item_encoder import ItemEncoder
-from mim_tf.ranking import RankingNetwork
 from mim_tf.settings import Settings, load_settings
 from mim_tf.training import prepare, pretrain
 from mim_tf.training.csft import csft_model
 from mim_tf.training.models import build_encoders, load_encoders, write_vocabulary
+from mim_tf.training.rankers import build_network, one_row
 from mim_tf.workdir import StageFolder
 from tests.finetuning import toy_csft
 
@@ -47,17 +50,21 @@ def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
     assert all(gradient is not None for gradient in gradients)
     assert tf.math.is_finite(loss)
 
-    rank = settings.rank
-    network = RankingNetwork(ubm=rank.ubm, content=rank.content, fusion=rank.fusion, tower_units=rank.tower_units)
-    features = {
-        "item_id": tf.constant([1, 2], tf.int64),
-        "category": tf.constant(["x", "y"]),
-        "history_item_id": tf.constant([[2, -1], [1, 2]], tf.int64),
-        "history_category": tf.constant([["y", ""], ["x", "y"]]),
-        "item_content": tf.random.normal([2, dim]),
-        "history_content": tf.random.normal([2, 2, dim]),
-    }
-    assert network(features).shape == (2,)
+    check_rank(settings)
+
+
+def check_rank(settings: Settings) -> None:
+    """Build the click model of a config, as for a shop whose features are strings."""
+    columns = [f"{prefix}_{name}" for name in settings.data.item_features for prefix in ("item", "history")]
+    fields = dict.fromkeys([*columns, *settings.data.impression_features], "string")
+    schema = RecordSchema("int64", "int64", 50, {}, {}, {**fields, "item_age": "int64"})
+    names = ColumnStatistics("string", 2, 0.0, 0.0, (), ("a", "b"), (1, 1))
+    statistics = FeatureStatistics(
+        dict.fromkeys(settings.data.item_features, names), dict.fromkeys(settings.data.impression_features, names)
+    )
+    network = build_network(settings, schema, statistics, "model")
+    contents = {"item_content": tf.zeros([1, 8]), "history_content": tf.zeros([1, 0, 8])}
+    assert network(one_row(schema) | contents).shape == (1,)
 
 
 @pytest.fixture(scope="module")

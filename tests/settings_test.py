@@ -47,14 +47,18 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("rank.ubn=din", r"`rank\.ubn` is not a setting\. Known here: batch_size, .*ubm"),
+        ("rank.ubn=din", r"`rank\.ubn` is not a setting\. Known here: activation, .*ubm"),
         ("ranking.ubm=din", r"`ranking` is not a setting\. Known here: csft, data, encoders"),
         ("encoders.vision.size=64", r"`encoders\.vision\.size` is not a setting\. Known here: image_size, lora_rank"),
         ("rank.epochs=0", r"`rank\.epochs`: .*greater than or equal to 1.*Received: 0"),
         ("csft.temperature=warm", r"`csft\.temperature`: .*valid number.*Received: 'warm'"),
         ("data.items=null", r"`data\.items`: .*Received: None"),
-        ("rank.ubm=dine", r"`rank\.ubm`: .*'average' or 'din'.*Received: 'dine'"),
+        ("rank.ubm=dine", r"`rank\.ubm`: .*'average', 'bst', 'dien', 'din', 'sim' or 'twin'.*Received: 'dine'"),
         ("data.validation_from=7.4.2025", r"`data\.validation_from`: .*must be a date as 2025-04-07"),
+        (
+            "rank={strategy: parameter_server, embeddings: encoder}",
+            r"`rank`: `embeddings: encoder` reads images in the process that trains.*set `strategy` to one_device",
+        ),
         ("rank.ubm", r"--set must be section\.key=value\. Received: 'rank\.ubm'"),
         ("data.items.path=x", r"--set data\.items\.path: 'items' is a value, not a section"),
         ("rank.ubm=[", r"--set rank\.ubm: the value is not valid YAML"),
@@ -93,3 +97,20 @@ def test_names_in_the_settings_are_those_of_the_models() -> None:
         (RankSettings, "ubm", UBMS),
     ):
         assert set(get_args(section.model_fields[field].annotation)) == set(known)
+
+
+FEATURES = "data.item_features=[colour]"
+
+
+def test_features_name_columns_that_are_kept(config: Path) -> None:
+    settings = load_settings(config, [FEATURES, "rank.features={colour: {kind: vocabulary, dim: 4}}"])
+    assert settings.rank.features["colour"].kind == "vocabulary"
+    with pytest.raises(SettingsError, match=r"`rank\.features` must name columns .*, colour\. Received: size"):
+        load_settings(config, [FEATURES, "rank.features={size: {kind: numeric}}"])
+    with pytest.raises(SettingsError, match=r"colour.*'hashed', 'vocabulary', 'bucketised', 'numeric'"):
+        load_settings(config, [FEATURES, "rank.features={colour: {kind: text}}"])
+
+
+def test_a_principal_projection_needs_a_pretrained_backbone(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"`projection: principal` is for pre-trained backbones"):
+        load_settings(config, ["encoders.text.projection=principal"])

@@ -30,4 +30,4 @@ class ConcatFusion(Fusion):
         return image_dim + text_dim
 
     def _sum(self) -> np.ndarray:
-        return np.concatenate([np.eye(self.dim), np.eye(self.dim)])
+        return np.concatenate([self.image_weight * np.eye(self.dim), np.eye(self.dim)])

@@ -14,12 +14,13 @@ from tensorflow import keras
 class Fusion(keras.layers.Layer):
     """Fuses two modalities: `h_MM = MLP(z)`, where a subclass says what `z` is.
 
-    Without hidden layers and with all dimensions equal it starts as the sum of the two, `h_MM = h_img + h_txt`, and
+    Without hidden layers and with all dimensions equal it starts as a sum of the two, `h_MM = w h_img + h_txt`, and
     learns from there: what the encoders know already is not lost in a random projection.
 
     Args:
         dim: dimension of the fused embedding.
         units: sizes of the MLP's hidden layers (ReLU); none makes it linear in `z`.
+        image_weight: w, of the sum it starts as.
 
     Call arguments:
         image: `[batch, image_dim]` embeddings.
@@ -32,12 +33,13 @@ class Fusion(keras.layers.Layer):
         ValueError: `dim` or a hidden layer's size is not positive.
     """
 
-    def __init__(self, dim: int, units: Sequence[int] = (), **kwargs: Any):
+    def __init__(self, dim: int, units: Sequence[int] = (), image_weight: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         if dim < 1 or any(size < 1 for size in units):
             raise ValueError(f"`units` and `dim` must be positive. Received: {tuple(units)}, {dim}.")
         self.units = tuple(units)
         self.dim = dim
+        self.image_weight = image_weight
         self.hidden = [keras.layers.Dense(size, activation="relu", name=f"hidden_{i}") for i, size in enumerate(units)]
         self.out = keras.layers.Dense(dim, kernel_initializer=self._initial_kernel, name="out")
 
@@ -51,7 +53,7 @@ class Fusion(keras.layers.Layer):
 
     @abstractmethod
     def _sum(self) -> np.ndarray:
-        """The `[width, dim]` kernel of `h_img + h_txt`, where both are of dimension `dim`."""
+        """The `[width, dim]` kernel of `w h_img + h_txt`, where both are of dimension `dim`."""
 
     def build(self, image_shape: Any, text_shape: Any = None) -> None:
         """Create the MLP's weights; tf_keras hands over one shape only and has them created at the first call."""
@@ -82,4 +84,4 @@ class Fusion(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "dim": self.dim, "units": self.units}
+        return {**super().get_config(), "dim": self.dim, "units": self.units, "image_weight": self.image_weight}

@@ -35,6 +35,6 @@ class TensorFusion(Fusion):
     def _sum(self) -> np.ndarray:
         kernel = np.zeros((self.dim + 1, self.dim + 1, self.dim))  # [image, text, out]
         axis = np.arange(self.dim)
-        kernel[axis, self.dim, axis] = 1.0  # h_img times the 1 beside h_txt
+        kernel[axis, self.dim, axis] = self.image_weight  # h_img times the 1 beside h_txt
         kernel[self.dim, axis, axis] = 1.0
         return kernel.reshape(-1, self.dim)

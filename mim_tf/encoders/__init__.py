@@ -2,6 +2,7 @@
 
 from mim_tf.encoders.adaptation import Encoder, add_lora, blocks, layer_rates, recompute_activations, train_last_blocks
 from mim_tf.encoders.pair_encoder import PairEncoder, pair_encoder
+from mim_tf.encoders.principal_projection import project_on_principal_components
 from mim_tf.encoders.text import TEXT_ENCODERS, TEXT_FAMILIES
 from mim_tf.encoders.text_encoder import TextEncoder, text_encoder
 from mim_tf.encoders.tokenizers import learn_vocabulary, vocabulary_files
@@ -22,6 +23,7 @@ __all__ = [
     "layer_rates",
     "learn_vocabulary",
     "pair_encoder",
+    "project_on_principal_components",
     "recompute_activations",
     "text_encoder",
     "train_last_blocks",

@@ -88,9 +88,13 @@ class TextEncoder(keras.Model):
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Embed a batch of tokenised titles."""
-        inputs = {"token_ids": token_ids, "padding_mask": self.tokenizer.mask(token_ids)}
-        pooled = tf.cast(self.backbone(inputs, training=training)["pooled"], tf.float32)
+        pooled = self.pool(token_ids, training=training)
         return self.projection(pooled) if self.projection else pooled
+
+    def pool(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What the backbone makes of them, before the projection: `[batch, hidden]` float32."""
+        inputs = {"token_ids": token_ids, "padding_mask": self.tokenizer.mask(token_ids)}
+        return tf.cast(self.backbone(inputs, training=training)["pooled"], tf.float32)
 
     def embed(self, titles: tf.Tensor) -> tf.Tensor:
         """`[batch]` strings to `[batch, dim]`; for SavedModels and notebooks."""

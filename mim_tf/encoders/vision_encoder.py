@@ -84,8 +84,12 @@ class VisionEncoder(keras.Model):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Embed a batch of pixels."""
-        pooled = tf.cast(self.backbone(self.pixels.normalise(images), training=training)["pooled"], tf.float32)
+        pooled = self.pool(images, training=training)
         return self.projection(pooled) if self.projection else pooled
+
+    def pool(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What the backbone makes of them, before the projection: `[batch, hidden]` float32."""
+        return tf.cast(self.backbone(self.pixels.normalise(images), training=training)["pooled"], tf.float32)
 
     def embed(self, images: tf.Tensor) -> tf.Tensor:
         """`[batch]` strings, the bytes of encoded images, to `[batch, dim]`; for SavedModels and notebooks."""

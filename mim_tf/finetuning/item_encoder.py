@@ -37,6 +37,7 @@ class ItemEncoder(keras.Model):
         fusion_units: hidden layers of the fusion MLP.
         dim: dimension of `h_MM`.
         fusion: what the MLP gets: the outer product of both embeddings, or both side by side.
+        image_weight: of the image in the sum that the fusion starts as.
 
     Call arguments:
         images: `[batch, size, size, 3]` pixels in 0..255.
@@ -53,12 +54,13 @@ class ItemEncoder(keras.Model):
         fusion_units: Sequence[int],
         dim: int,
         fusion: Literal["tensor", "concat"] = "tensor",
+        image_weight: float = 1.0,
     ):
         super().__init__(name="item_encoder")
         self.vision = vision
         self.text = text
         self._fusion_name = fusion
-        self.fusion = FUSIONS[fusion](dim, fusion_units, name="fusion")
+        self.fusion = FUSIONS[fusion](dim, fusion_units, image_weight, name="fusion")
         self.fusion.build((None, dim), (None, dim))
         self.built = True
 

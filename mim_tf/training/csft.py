@@ -54,7 +54,9 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     def make_model() -> CsftModel:
         vision, text = load_encoders(StageFolder(workdir, "pretrain"), settings.encoders.precision)
         adapt(vision, text, settings.encoders)
-        items = ItemEncoder(vision, text, options.fusion_units, settings.encoders.dim, options.fusion)
+        items = ItemEncoder(
+            vision, text, options.fusion_units, settings.encoders.dim, options.fusion, options.image_weight
+        )
         categories = len(Catalogue.open(records, verify=False).categories)
         return csft_model(items, settings, HardNegatives(records), categories, _watched(items, records))
 

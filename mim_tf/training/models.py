@@ -98,6 +98,8 @@ def _adapt(encoder: Encoder, options: EncoderTrainingSettings, section: str) -> 
     if options.trainable_blocks is not None:
         with _named(f"{section}.trainable_blocks"):
             train_last_blocks(encoder, options.trainable_blocks)
+    if options.projection == "principal" and encoder.projection:
+        encoder.projection.trainable = False
     if options.lora_rank:
         with _named(f"{section}.lora_rank"):
             add_lora(encoder, options.lora_rank)

@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from mim_tf.data.record_schema import TRAIN_ITEMS, RecordSchema
-from mim_tf.encoders import Encoder, TextEncoder, VisionEncoder
+from mim_tf.data.records import read_items
+from mim_tf.encoders import Encoder, TextEncoder, VisionEncoder, project_on_principal_components
 from mim_tf.errors import SettingsError
 from mim_tf.pretraining.causal_language import CausalLanguage
 from mim_tf.pretraining.image_text import ImageText
@@ -30,6 +31,7 @@ from mim_tf.training.workers import Worker, worker_of
 from mim_tf.workdir import StageFolder, write_aside
 
 _MOST_AT_ONCE = 256  # of an evaluation
+_PROJECTED_ON = 4096  # items; the records come shuffled
 
 
 class _Adaptation(NamedTuple):
@@ -122,7 +124,7 @@ class _Stage:
         """Train both encoders together, if that is wanted, and hand them to the next stages."""
         options = self._settings.pretrain.image_text
         if options is None:
-            vision, text = self._vision(), self._text()
+            vision, text = self._both()
             if self._holds_out:
                 evaluation = held_out_retrieval(self._records.folder, _MOST_AT_ONCE)(ImageText(vision, text))
                 self._note("encoders", prefixed("held_out", evaluation.scalars))
@@ -131,7 +133,7 @@ class _Stage:
             objective, metrics = self._train(
                 "image_text",
                 options,
-                lambda: ImageText(self._vision(), self._text(), temperature=options.temperature, loss=options.loss),
+                lambda: ImageText(*self._both(), temperature=options.temperature, loss=options.loss),
                 evaluate=held_out_retrieval(records, at_once) if self._holds_out else nothing_held_out,
                 rates=lambda model: rates_of(options, model.vision, model.text),
             )
@@ -194,6 +196,24 @@ class _Stage:
             worker=self._worker,
             **how,
         )
+
+    def _both(self) -> tuple[VisionEncoder, TextEncoder]:
+        """Both encoders as alignment starts from them: where that is wanted, projected on principal components."""
+        vision, text = self._vision(), self._text()
+        items = read_items(self._records.folder, "train", verify=False).take(_PROJECTED_ON)
+        if self._encoders.vision.projection == "principal":
+            images = items.map(lambda item: vision.decode(item["image"]), tf.data.AUTOTUNE)
+            self._project(vision, images.batch(_MOST_AT_ONCE), "vision")
+        if self._encoders.text.projection == "principal":
+            titles = items.map(lambda item: item["title"]).batch(_MOST_AT_ONCE)
+            self._project(text, titles.map(text.tokenize, tf.data.AUTOTUNE), "text")
+        return vision, text
+
+    def _project(self, encoder: Encoder, batches: tf.data.Dataset, modality: str) -> None:
+        try:
+            project_on_principal_components(encoder, batches)
+        except ValueError as error:
+            raise SettingsError(f"`encoders.dim` for `encoders.{modality}.projection: principal`: {error}") from error
 
     def _vision(self) -> VisionEncoder:
         keras.utils.set_random_seed(self._settings.seed)  # each encoder alike, whatever was made before it

@@ -12,7 +12,7 @@ from tensorflow import keras
 from mim_tf.data.column_statistics import ColumnStatistics
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.record_schema import RecordSchema
-from mim_tf.errors import DataError, SettingsError
+from mim_tf.errors import DataError, SettingsError, StageError
 from mim_tf.interest import UBMS
 from mim_tf.ranking import (
     BucketisedEmbedding,
@@ -35,7 +35,7 @@ from mim_tf.settings import (
 )
 from mim_tf.training.encoded_items import EncodedItems
 from mim_tf.training.models import records_folder
-from mim_tf.training.represent import store_path
+from mim_tf.training.represent import fingerprint_file, store_path
 from mim_tf.workdir import StageFolder
 
 # The stage's two models: the one asked for, and the same without content, which it is compared with.
@@ -56,7 +56,7 @@ def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
     """
     records = records_folder(StageFolder(workdir, "prepare"))
     schema = RecordSchema.load(records)
-    network = _network(settings, schema, FeatureStatistics.load(records), variant)
+    network = build_network(settings, schema, FeatureStatistics.load(records), variant)
     table = content_table(settings, workdir) if network.uses_content else None
     ranker = Ranker(network, table, settings.rank.negatives_kept)
     ranker.logits(one_row(schema))  # creates the weights
@@ -81,9 +81,17 @@ def load_table(workdir: Path) -> EmbeddingTable:
     """The embedding table of the finished `represent` stage.
 
     Raises:
+        StageError: the store was filled by another encoder than the stage's.
         DataError: two string ids have the same hash.
     """
-    stored = EmbeddingStore(store_path(StageFolder(workdir, "represent"))).read()
+    represent = StageFolder(workdir, "represent")
+    stored = EmbeddingStore(store_path(represent)).read()
+    fingerprint = fingerprint_file(represent).read_text(encoding="utf-8").strip()
+    if stored.encoder != fingerprint:
+        raise StageError(
+            f"{store_path(represent)} must hold embeddings of the encoder {fingerprint}. Received: of "
+            f"{stored.encoder}. Delete {represent.path} and run represent again."
+        )
     try:
         return EmbeddingTable(stored.item_ids, stored.embeddings)
     except ValueError as error:
@@ -99,9 +107,21 @@ def one_row(schema: RecordSchema) -> dict[str, tf.Tensor]:
     }
 
 
-def _network(settings: Settings, schema: RecordSchema, statistics: FeatureStatistics, variant: str) -> RankingNetwork:
+def build_network(
+    settings: Settings, schema: RecordSchema, statistics: FeatureStatistics, variant: str
+) -> RankingNetwork:
+    """The click network that settings describe, for records with such fields and features.
+
+    Raises:
+        SettingsError: settings that do not fit each other or the records.
+    """
     options, columns = settings.rank, settings.data
     with_content = variant == "model"
+    if schema.query_dim not in (None, settings.encoders.dim):
+        raise SettingsError(
+            f"`query_embedding` of the impressions must have `encoders.dim`, {settings.encoders.dim}, numbers, as the "
+            f"items' embeddings that it is compared with. Received: {schema.query_dim}."
+        )
     try:
         return RankingNetwork(
             _ubm(options),

@@ -24,7 +24,7 @@ from mim_tf.training.models import (
     records_folder,
     save_item_encoder,
 )
-from mim_tf.workdir import StageFolder, fresh_folder_aside
+from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
 
 _CENTRED_ON = 4096  # items; the records come shuffled
 
@@ -47,6 +47,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
         for item_ids, embeddings in _chunks(batches, settings.represent.commit_rows):
             store.append(item_ids, embeddings, encoder=fingerprint)
             bar.update(len(item_ids))
+    write_aside(fingerprint_file(stage), fingerprint + "\n")
     seconds = time.monotonic() - start
     _summarise(store, stage.tensorboard)
     return {
@@ -61,6 +62,11 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
 def store_path(represent: StageFolder) -> Path:
     """Where the store is."""
     return represent.path / "store.lance"
+
+
+def fingerprint_file(represent: StageFolder) -> Path:
+    """Where the fingerprint of the encoder is that filled the store."""
+    return represent.path / "fingerprint.txt"
 
 
 def _encoder(settings: Settings, workdir: Path) -> ItemEncoder:

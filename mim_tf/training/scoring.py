@@ -33,12 +33,17 @@ def score_validation(ranker: Ranker, settings: Settings, workdir: Path) -> Score
 
 def score(ranker: Ranker, batches: tf.data.Dataset) -> Scored:
     """Predict every impression of a dataset of batches."""
-    probabilities_of = tf.function(ranker.probabilities)
     columns = [
         (
             *(batch[name].numpy() for name in ("label", "user_id", "category", "item_age")),
-            probabilities_of(batch).numpy(),
+            _probabilities_of(ranker, batch).numpy(),
         )
         for batch in batches
     ]
     return Scored(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+# Traced once per ranker, which is scored after every epoch. The last batch may be smaller.
+@tf.function(reduce_retracing=True)
+def _probabilities_of(ranker: Ranker, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    return ranker.probabilities(batch)
