@@ -25,11 +25,19 @@ from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.sim import SIM
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 from mim_tf.interest.twin import TWIN
-from mim_tf.ranking.hashed_embedding import HashedEmbedding
+from mim_tf.ranking import BucketisedEmbedding, DeepCTR, HashedEmbedding, Standardised, VocabularyEmbedding
 
 pytestmark = pytest.mark.both_kerases
 
-PACKAGES = ("mim_tf.contrastive", "mim_tf.interest", "mim_tf.ranking.hashed_embedding")
+PACKAGES = (
+    "mim_tf.contrastive",
+    "mim_tf.interest",
+    "mim_tf.ranking.bucketised_embedding",
+    "mim_tf.ranking.deep_ctr",
+    "mim_tf.ranking.hashed_embedding",
+    "mim_tf.ranking.standardised",
+    "mim_tf.ranking.vocabulary_embedding",
+)
 ABSTRACT = {Fusion, InterestLayer}
 # No map of rows to a tensor: negative_queue_test.py asks of it what is asked here of the others.
 APART = {NegativeQueue}
@@ -46,6 +54,7 @@ class Descriptor:
         inputs: call arguments by name, given a batch size; a fresh generator's numbers.
         sequences: arguments whose axis 1 is of unknown length and, where there is a mask, padded.
         keeps_length: whether the output has that axis too. What it holds at padding is the layer's own test's business.
+        keeps_float32: whether the output is in float32 whatever the policy, as logits are.
     """
 
     label: str
@@ -53,6 +62,7 @@ class Descriptor:
     inputs: Callable[[int], Inputs]
     sequences: tuple[str, ...] = ()
     keeps_length: bool = False
+    keeps_float32: bool = False
 
 
 LENGTH, DIM, MM_DIM = 5, 4, 3
@@ -189,6 +199,36 @@ DESCRIPTORS = [
         lambda **kwargs: HashedEmbedding(11, 3, **kwargs),
         lambda batch: {"ids": np.arange(batch * LENGTH).reshape(batch, LENGTH)},
         ("ids",),
+    ),
+    Descriptor(
+        "vocabulary embedding",
+        lambda **kwargs: VocabularyEmbedding([3, 5, 1], 3, **kwargs),
+        lambda batch: {"values": np.arange(batch * LENGTH).reshape(batch, LENGTH)},
+        ("values",),
+    ),
+    Descriptor(
+        "bucketised embedding",
+        lambda **kwargs: BucketisedEmbedding([-0.5, 0.5], 3, **kwargs),
+        lambda batch: {"values": arrays(batch, "time_gaps")["time_gaps"]},
+        ("values",),
+    ),
+    Descriptor(
+        "standardised",
+        lambda **kwargs: Standardised(10_000, 5_000, **kwargs),
+        lambda batch: {"values": arrays(batch, "time_gaps")["time_gaps"]},
+        ("values",),
+    ),
+    Descriptor(
+        "deep ctr",
+        lambda **kwargs: DeepCTR((6, 3), cross_layers=2, **kwargs),
+        lambda batch: {"inputs": arrays(batch, "target")["target"]},
+        keeps_float32=True,
+    ),
+    Descriptor(
+        "deep ctr with dice",
+        lambda **kwargs: DeepCTR((6,), "dice", **kwargs),
+        lambda batch: {"inputs": arrays(batch, "target")["target"]},
+        keeps_float32=True,
     ),
     Descriptor("ciubm without id", lambda **kwargs: CiUBM(None, **kwargs), ciubm_inputs, CONTENTS),
 ]
@@ -351,7 +391,7 @@ def test_half_precision_stays_near_full_precision(descriptor: Descriptor, policy
         output = half(**descriptor.inputs(4))
     finally:
         keras.mixed_precision.set_global_policy(before)
-    assert output.dtype == policy.removeprefix("mixed_")
+    assert output.dtype == ("float32" if descriptor.keeps_float32 else policy.removeprefix("mixed_"))
     assert {tf.as_dtype(weight.dtype) for weight in half.get_weights()} <= {tf.float32}
     scale = np.abs(expected).max()
     np.testing.assert_allclose(tf.cast(output, tf.float32), expected, rtol=0, atol=tolerance * scale)

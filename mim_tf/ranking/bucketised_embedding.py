@@ -34,14 +34,15 @@ class BucketisedEmbedding(keras.layers.Layer):
 
     def __init__(self, boundaries: Sequence[float], dim: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
-        self.boundaries = [float(boundary) for boundary in boundaries]
-        if not all(low < high for low, high in zip(self.boundaries, self.boundaries[1:], strict=False)):
-            raise ValueError(f"`boundaries` must ascend. Received: {self.boundaries}.")
+        cuts = [float(boundary) for boundary in boundaries]
+        if not all(low < high for low, high in zip(cuts, cuts[1:], strict=False)):
+            raise ValueError(f"`boundaries` must ascend. Received: {cuts}.")
         if dim < 1:
             raise ValueError(f"`dim` must be positive. Received: {dim}.")
+        self.boundaries = cuts
         self.dim = dim
         self.embedding = keras.layers.Embedding(
-            len(self.boundaries) + 1, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
+            len(cuts) + 1, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
         )
 
     def build(self, values_shape: Any) -> None:
@@ -51,8 +52,8 @@ class BucketisedEmbedding(keras.layers.Layer):
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """Embed a batch of numbers."""
-        return self.embedding(tf.raw_ops.Bucketize(input=values, boundaries=self.boundaries))
+        return self.embedding(tf.raw_ops.Bucketize(input=values, boundaries=list(self.boundaries)))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "boundaries": self.boundaries, "dim": self.dim}
+        return {**super().get_config(), "boundaries": list(self.boundaries), "dim": self.dim}

@@ -64,4 +64,4 @@ class VocabularyEmbedding(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "vocabulary": self.vocabulary, "dim": self.dim}
+        return {**super().get_config(), "vocabulary": list(self.vocabulary), "dim": self.dim}
