@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
@@ -35,7 +36,7 @@ class BucketisedEmbedding(keras.layers.Layer):
     def __init__(self, boundaries: Sequence[float], dim: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         cuts = [float(boundary) for boundary in boundaries]
-        if not all(low < high for low, high in zip(cuts, cuts[1:], strict=False)):
+        if not all(low < high for low, high in pairwise(cuts)):
             raise ValueError(f"`boundaries` must ascend. Received: {cuts}.")
         if dim < 1:
             raise ValueError(f"`dim` must be positive. Received: {dim}.")
