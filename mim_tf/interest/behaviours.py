@@ -65,4 +65,5 @@ def check_match(target: tf.Tensor, history: tf.Tensor, names: tuple[str, str] = 
 
 def weighted_sum(weights: tf.Tensor, behaviours: tf.Tensor) -> tf.Tensor:
     """Return `sum_i w_i h_i`: `[batch, length]` and `[batch, length, dim]` to `[batch, dim]`."""
-    return tf.linalg.matvec(behaviours, weights, transpose_a=True)
+    # A row times a matrix: on CPUs many times faster than the transposed matrix times a column.
+    return tf.squeeze(tf.matmul(weights[:, tf.newaxis], behaviours), axis=1)

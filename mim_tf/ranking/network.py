@@ -140,8 +140,9 @@ class RankingNetwork(keras.Model):
             of_target = features["category" if name == "category" else f"item_{name}"]
             of_history = features["history_item_id" if name == "id" else f"history_{name}"]
             parts.append(layer(tf.concat([of_target[:, tf.newaxis], of_history], axis=1)))
-        identities = tf.concat(parts, axis=-1)
-        return identities[:, 0], identities[:, 1:]
+        # Split, not sliced: a slice's gradient pads, many times slower than the concatenation that a split's is.
+        target, history = tf.split(tf.concat(parts, axis=-1), [1, -1], axis=1)
+        return tf.squeeze(target, axis=1), history
 
     def _behaviours(self, features: Features) -> Features:
         """What CiUBM gets beside `h_ID`."""
