@@ -44,8 +44,9 @@ def main() -> None:
         raise SettingsError(f"--cpu-devices must be at least 1. Received: {arguments.cpu_devices}.")
     settings = settings_of(arguments)
     stages = STAGES if arguments.stage == "all" else (arguments.stage,)
-    if len(stages) > 1 and "multi_worker" in (settings.pretrain.strategy, settings.csft.strategy):
-        raise SettingsError("--stage all runs in one place: with a multi_worker strategy run the stages one by one.")
+    strategies = {settings.pretrain.strategy, settings.csft.strategy, settings.rank.strategy}
+    if len(stages) > 1 and (several := strategies & {"multi_worker", "parameter_server"}):
+        raise SettingsError(f"--stage all runs in one place: with strategy {min(several)} run the stages one by one.")
     for stage in stages:
         if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
             _continue_as(stage, options_of(arguments))

@@ -57,7 +57,7 @@ def read_impressions(
     batch_size: int | None = None,
     history_length: int | None = None,
     shuffle: int = 0,
-    seed: int = 0,
+    seed: int | None = 0,
     repeat: bool = False,
     context: tf.distribute.InputContext | None = None,
     verify: bool = True,
@@ -76,7 +76,7 @@ def read_impressions(
         batch_size: as in `read_items`.
         history_length: keeps only so many of the latest behaviours; None keeps what was prepared.
         shuffle: as in `read_items`.
-        seed: as in `read_items`.
+        seed: as in `read_items`; None leaves the order to chance.
         repeat: as in `read_items`.
         context: as in `read_items`.
         verify: as in `read_items`.
@@ -98,7 +98,7 @@ def _read(
     names: Sequence[str],
     batch_size: int | None,
     shuffle: int,
-    seed: int,
+    seed: int | None,
     repeat: bool,
     context: tf.distribute.InputContext | None,
     verify: bool,

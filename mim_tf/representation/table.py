@@ -40,10 +40,7 @@ class EmbeddingTable(tf.Module):
         self.id_dtype = tf.int64 if np.issubdtype(item_ids.dtype, np.integer) else tf.string
         keys = item_keys(tf.constant(item_ids, self.id_dtype))
         _check_keys(item_ids, keys.numpy())
-        self._index = tf.lookup.experimental.DenseHashTable(
-            tf.int64, tf.int32, default_value=items, empty_key=_EMPTY, deleted_key=_DELETED
-        )
-        self._index.insert(keys, tf.range(items))
+        self._index = self._make_index(keys)
         rows = np.zeros((items + 1, self.dim), dtype.as_numpy_dtype)
         rows[:items] = embeddings
         self._rows = tf.Variable(rows, trainable=False, name="rows")
@@ -58,7 +55,16 @@ class EmbeddingTable(tf.Module):
             `[..., dim]` in the table's dtype.
         """
         keys = tf.reshape(item_keys(item_ids), [-1])  # the index takes vectors only
-        return tf.gather(self._rows, tf.reshape(self._index.lookup(keys), tf.shape(item_ids)))
+        return tf.nn.embedding_lookup(self._rows, tf.reshape(self._index.lookup(keys), tf.shape(item_ids)))
+
+    def _make_index(self, keys: tf.Tensor) -> tf.lookup.experimental.DenseHashTable:
+        """Row numbers by key."""
+        items = len(keys)
+        index = tf.lookup.experimental.DenseHashTable(
+            tf.int64, tf.int32, default_value=items, empty_key=_EMPTY, deleted_key=_DELETED
+        )
+        index.insert(keys, tf.range(items))
+        return index
 
 
 def _check_keys(item_ids: np.ndarray, keys: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.data.record_schema import RecordSchema
@@ -18,21 +19,23 @@ from mim_tf.ranking.tfrs_model import RankingModel
 from mim_tf.settings import RankSettings, Settings
 from mim_tf.training.models import records_folder
 from mim_tf.training.rank_callbacks import BestEpoch, Progress
-from mim_tf.training.rank_input import steps_per_epoch, training_impressions
+from mim_tf.training.rank_input import distributed_impressions, steps_per_epoch
 from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
 from mim_tf.training.rankers import VARIANTS, build_ranker, one_row
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
 from mim_tf.training.scoring import score_validation
+from mim_tf.training.strategies import make_strategy, no_worker_lost, write_checkpoint
 from mim_tf.workdir import StageFolder
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Train both variants with each seed and measure them on the validation impressions."""
     start = time.monotonic()
+    strategy = make_strategy(settings.rank.strategy)  # before anything else of TensorFlow
     scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for seed in range(settings.rank.seeds):
         for variant in VARIANTS:
-            ranker = _trained(settings, workdir, variant, seed)
+            ranker = _trained(settings, workdir, variant, seed, strategy)
             scores[variant].append(_measured(ranker, settings, workdir))
     return _summary(scores["model"], scores["base"]) | {"seconds": time.monotonic() - start}
 
@@ -68,34 +71,47 @@ def load_ranker(settings: Settings, workdir: Path, variant: str, seed: int = 0) 
     return ranker
 
 
-def _trained(settings: Settings, workdir: Path, variant: str, seed: int) -> Ranker:
+def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strategy: tf.distribute.Strategy) -> Ranker:
     """One variant, trained from one seed; an interrupted training continues after its last whole epoch."""
     stage = StageFolder(workdir, "rank")
     path = _path(stage, variant, seed)
     if path.with_name(f"{path.name}.index").exists():  # written last
         return load_ranker(settings, workdir, variant, seed)
     keras.utils.set_random_seed(settings.seed + seed)  # both variants start from the same draw
-    ranker = build_ranker(settings, workdir, variant)
-    _fit(ranker, settings, stage, path, settings.seed + seed)
-    ranker.checkpoint().write(str(path))
+    ranker = build_ranker(settings, workdir, variant, strategy)
+    with no_worker_lost():
+        _fit(ranker, settings, stage, path, settings.seed + seed, strategy)
+        write_checkpoint(ranker.checkpoint(), str(path), strategy)
     return ranker
 
 
-def _fit(ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, seed: int) -> None:
+def _fit(
+    ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, seed: int, strategy: tf.distribute.Strategy
+) -> None:
     options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
     steps = steps_per_epoch(records, options)
-    model = _compiled(ranker, options, steps * options.epochs)
+    with strategy.scope():
+        model = _compiled(ranker, options, steps * options.epochs)
     model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
+    shown = [
+        keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
+        Progress(path.name, options.epochs, steps),
+    ]
     model.fit(
-        training_impressions(records, options, seed),
+        distributed_impressions(records, options, seed, strategy),
         epochs=options.epochs,
         steps_per_epoch=steps,
         verbose=0,
         callbacks=[
-            BestEpoch(ranker.checkpoint(), path, options.patience, lambda: _measured(ranker, settings, stage.workdir)),
+            BestEpoch(
+                ranker.checkpoint(),
+                path,
+                options.patience,
+                lambda: _measured(ranker, settings, stage.workdir),
+                strategy,
+            ),
             keras.callbacks.BackupAndRestore(str(path.with_name(f"{path.name}-backup"))),
-            keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
-            Progress(path.name, options.epochs, steps),
+            *(shown if strategy.extended.should_checkpoint else []),
         ],
     )
 

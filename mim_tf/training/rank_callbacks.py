@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
+from mim_tf.training.strategies import wait_for_all, write_checkpoint
 from mim_tf.workdir import write_aside
 
 
@@ -24,6 +25,8 @@ class BestEpoch(keras.callbacks.Callback):
         path: prefix of its files.
         patience: epochs without a better AUC after which training stops; None never stops, and keeps the last weights.
         measure: gives the metrics on validation impressions, `auc` among them.
+        strategy: that the model is trained under. All workers measure, since that may read what replicas keep apart;
+            the chief's AUC decides for all.
     """
 
     def __init__(
@@ -32,11 +35,12 @@ class BestEpoch(keras.callbacks.Callback):
         path: Path,
         patience: int | None,
         measure: Callable[[], dict[str, float]],
+        strategy: tf.distribute.Strategy,
     ):
         super().__init__()
         self._checkpoint = checkpoint
         self._best, self._history = str(path.with_name(f"{path.name}-best")), path.with_name(f"{path.name}-auc.json")
-        self._patience, self._measure = patience, measure
+        self._patience, self._measure, self._strategy = patience, measure, strategy
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Measure, remember, and perhaps stop."""
@@ -45,11 +49,14 @@ class BestEpoch(keras.callbacks.Callback):
             logs |= {f"val_{name}": metrics[name] for name in ("auc", "grouped_auc", "log_loss")}
         if self._patience is None:
             return
-        aucs = {**self._aucs(), str(epoch): metrics["auc"]}  # an epoch that is run again takes its place
+        if self._strategy.extended.should_checkpoint:
+            aucs = {**self._aucs(), str(epoch): metrics["auc"]}  # an epoch that is run again takes its place
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            write_aside(self._history, json.dumps(aucs))
+        wait_for_all(self._strategy)
+        aucs = self._aucs()
         if aucs[str(epoch)] == max(aucs.values()):
-            self._checkpoint.write(self._best)
-        self._history.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(self._history, json.dumps(aucs))
+            write_checkpoint(self._checkpoint, self._best, self._strategy)
         self.model.stop_training = epoch - self._best_epoch(aucs) >= self._patience
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -77,6 +84,7 @@ class Progress(keras.callbacks.Callback):
 
     def __init__(self, name: str, epochs: int, steps: int):
         super().__init__()
+        self._supports_tf_logs = True  # as Keras' own bar: counts steps that parameter servers have yet to answer for
         self._name, self._epochs, self._steps = name, epochs, steps
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:

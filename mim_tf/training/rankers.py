@@ -24,7 +24,7 @@ from mim_tf.ranking import (
     VocabularyEmbedding,
 )
 from mim_tf.ranking.ranker import ContentTable
-from mim_tf.representation import EmbeddingStore, EmbeddingTable
+from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import (
     BucketisedSettings,
     FeatureSettings,
@@ -42,13 +42,16 @@ from mim_tf.workdir import StageFolder
 VARIANTS = ("model", "base")
 
 
-def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
+def build_ranker(
+    settings: Settings, workdir: Path, variant: str, strategy: tf.distribute.Strategy | None = None
+) -> Ranker:
     """A ranker with fresh weights and, where it uses content, what the finished `represent` stage gives for it.
 
     Args:
         settings: of the run.
         workdir: its folder.
         variant: one of `VARIANTS`.
+        strategy: that it is to be trained under; None for the one whose scope this is called in.
 
     Raises:
         SettingsError: settings that leave nothing to learn from, or features that the records do not have.
@@ -56,14 +59,17 @@ def build_ranker(settings: Settings, workdir: Path, variant: str) -> Ranker:
     """
     records = records_folder(StageFolder(workdir, "prepare"))
     schema = RecordSchema.load(records)
-    network = build_network(settings, schema, FeatureStatistics.load(records), variant)
-    table = content_table(settings, workdir) if network.uses_content else None
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        network = build_network(settings, schema, FeatureStatistics.load(records), variant)
+    table = content_table(settings, workdir, strategy) if network.uses_content else None
     ranker = Ranker(network, table, settings.rank.negatives_kept)
-    ranker.logits(one_row(schema))  # creates the weights
+    with strategy.scope():
+        ranker.logits(one_row(schema))  # creates the weights
     return ranker
 
 
-def content_table(settings: Settings, workdir: Path) -> ContentTable:
+def content_table(settings: Settings, workdir: Path, strategy: tf.distribute.Strategy) -> ContentTable:
     """The table of the finished `represent` stage, or its encoder, as `rank.embeddings` says.
 
     Raises:
@@ -71,14 +77,18 @@ def content_table(settings: Settings, workdir: Path) -> ContentTable:
         DataError: the table cannot be made, or the records are damaged.
     """
     if settings.rank.embeddings == "table":
-        return load_table(workdir)
+        return load_table(workdir, strategy)
     records = records_folder(StageFolder(workdir, "prepare"))
     learning = settings.rank.embeddings == "end_to_end"
-    return EncodedItems(StageFolder(workdir, "represent"), records, learning=learning)
+    with strategy.scope():
+        return EncodedItems(StageFolder(workdir, "represent"), records, learning=learning)
 
 
-def load_table(workdir: Path) -> EmbeddingTable:
+def load_table(workdir: Path, strategy: tf.distribute.Strategy | None = None) -> EmbeddingTable:
     """The embedding table of the finished `represent` stage.
+
+    Parameter servers share it. Elsewhere each process holds one, outside of the strategy's scope: a frozen table on
+    every replica would be the same rows again.
 
     Raises:
         StageError: the store was filled by another encoder than the stage's.
@@ -93,6 +103,9 @@ def load_table(workdir: Path) -> EmbeddingTable:
             f"{stored.encoder}. Delete {represent.path} and run represent again."
         )
     try:
+        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+            with strategy.scope():
+                return DistributedTable(stored.item_ids, stored.embeddings)
         return EmbeddingTable(stored.item_ids, stored.embeddings)
     except ValueError as error:
         raise DataError(f"the items' embeddings cannot make a table: {error}") from error

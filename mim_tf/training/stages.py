@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from mim_tf.commandline import set_keras_mode
-from mim_tf.settings import Settings, Strategy
+from mim_tf.settings import RankStrategy, Settings
 from mim_tf.training.workers import worker_of
 from mim_tf.workdir import STAGES, StageFolder
 
@@ -38,6 +38,10 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_d
     for earlier in STAGES[: STAGES.index(stage)]:
         StageFolder(workdir, earlier).require(settings, options)
     worker = worker_of(_strategy(stage, settings))
+    if worker.serves:
+        importlib.import_module("mim_tf.training.task_server").serve(worker)
+        print(f"{stage}: {worker.task} is done", flush=True)
+        return
     if not worker.is_chief:  # who alone has the folder, and writes into it
         folder.check(settings)
         _run(stage, settings, workdir, cpu_devices)
@@ -60,6 +64,10 @@ def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int) -> dic
     return metrics
 
 
-def _strategy(stage: str, settings: Settings) -> Strategy:
-    strategies: dict[str, Strategy] = {"pretrain": settings.pretrain.strategy, "csft": settings.csft.strategy}
+def _strategy(stage: str, settings: Settings) -> RankStrategy:
+    strategies: dict[str, RankStrategy] = {
+        "pretrain": settings.pretrain.strategy,
+        "csft": settings.csft.strategy,
+        "rank": settings.rank.strategy,
+    }
     return strategies.get(stage, "one_device")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tensorflow as tf
 
 from mim_tf.errors import StageError
-from mim_tf.settings import Strategy
+from mim_tf.settings import RankStrategy
 from mim_tf.training.workers import PATIENCE_SECONDS, await_workers, worker_of
 
+# A variable is cut only into shards of at least this size: asking another machine has its price too.
+_SHARD_BYTES = 256 * 1024
 
-def make_strategy(name: Strategy, patience_seconds: float = PATIENCE_SECONDS) -> tf.distribute.Strategy:
+
+def make_strategy(name: RankStrategy, patience_seconds: float = PATIENCE_SECONDS) -> tf.distribute.Strategy:
     """The strategy of a setting. To be called before TensorFlow does anything else in the process.
 
     Args:
-        name: one_device; mirrored, on all GPUs of this machine, or all its logical CPUs where it has no GPU; or
-            multi_worker, with the workers that `TF_CONFIG` lists.
+        name: one_device; mirrored, on all GPUs of this machine, or all its logical CPUs where it has no GPU;
+            multi_worker, with the workers that `TF_CONFIG` lists; or parameter_server, with its workers and ps tasks.
         patience_seconds: how long to wait for the other workers.
 
     Raises:
@@ -27,10 +31,21 @@ def make_strategy(name: Strategy, patience_seconds: float = PATIENCE_SECONDS) ->
     if name == "multi_worker":
         await_workers(worker, patience_seconds)
         return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "parameter_server":
+        await_workers(worker, patience_seconds)
+        return _parameter_servers()
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
+
+
+def _parameter_servers() -> tf.distribute.Strategy:
+    cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    partitioner = tf.distribute.experimental.partitioners.MinSizePartitioner(
+        _SHARD_BYTES, max_shards=cluster.cluster_spec().num_tasks("ps")
+    )
+    return tf.distribute.ParameterServerStrategy(cluster, variable_partitioner=partitioner)
 
 
 def split_cpu(devices: int) -> None:
@@ -44,9 +59,23 @@ def split_cpu(devices: int) -> None:
 
 def wait_for_all(strategy: tf.distribute.Strategy, asked: bool = False) -> bool:
     """Come back once every worker has come here, and say whether any of them asked."""
-    if strategy.num_replicas_in_sync == 1:
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):  # there is no other process to ask
         return asked
     return bool(strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.constant(float(asked))), axis=None))
+
+
+def write_checkpoint(checkpoint: tf.train.Checkpoint, path: str, strategy: tf.distribute.Strategy) -> None:
+    """Write a checkpoint, and come back once it is there for every worker to read.
+
+    All workers write: values that replicas keep apart, such as Dice's statistics, are averaged over them when read. The
+    chief's files stay.
+    """
+    if strategy.extended.should_checkpoint:
+        checkpoint.write(path)
+    else:
+        with tempfile.TemporaryDirectory() as aside:
+            checkpoint.write(f"{aside}/checkpoint")
+    wait_for_all(strategy)
 
 
 @contextmanager

@@ -10,10 +10,16 @@ import time
 from dataclasses import dataclass
 
 from mim_tf.errors import StageError
-from mim_tf.settings import Strategy
+from mim_tf.settings import RankStrategy
 
 PATIENCE_SECONDS = 300.0
 _EXAMPLE = '{"cluster": {"worker": ["host0:port", "host1:port"]}, "task": {"type": "worker", "index": 0}}'
+_SERVERS_EXAMPLE = (
+    '{"cluster": {"chief": ["host0:port"], "worker": ["host1:port"], "ps": ["host2:port"]}, '
+    '"task": {"type": "chief", "index": 0}}'
+)
+_JOBS = ("chief", "worker", "ps")  # of a cluster with parameter servers
+_GONE_SECONDS = 10.0  # between the chief's own listening and TensorFlow's are moments in which it does not answer
 
 
 @dataclass(frozen=True)
@@ -23,26 +29,36 @@ class Worker:
     Attributes:
         index: its number; 0 is the chief, who alone writes results.
         addresses: `host:port` of all of them, by number; none where there is one process only.
+        task: its task in a cluster with parameter servers, as "ps 0"; "" elsewhere.
     """
 
     index: int = 0
     addresses: tuple[str, ...] = ()
+    task: str = ""
 
     @property
     def is_chief(self) -> bool:
         """Whether this process writes the results."""
         return self.index == 0
 
+    @property
+    def serves(self) -> bool:
+        """Whether this process runs no stage, but does what the chief tells it."""
+        return bool(self.task) and not self.is_chief
+
 
 ALONE = Worker()
 
 
-def worker_of(strategy: Strategy) -> Worker:
+def worker_of(strategy: RankStrategy) -> Worker:
     """Which worker this process is.
 
     Raises:
-        StageError: the strategy is multi_worker and `TF_CONFIG` is missing, malformed or names fewer than two workers.
+        StageError: the strategy is multi_worker or parameter_server, and `TF_CONFIG` is missing, malformed, or names
+            fewer than two workers, or no worker or ps task.
     """
+    if strategy == "parameter_server":
+        return _task_of_servers()
     if strategy != "multi_worker":
         return ALONE
     text = os.environ.get("TF_CONFIG", "")
@@ -62,6 +78,50 @@ def worker_of(strategy: Strategy) -> Worker:
             f"`TF_CONFIG` must list two workers or more and be one of them, as {_EXAMPLE}. Received: {text!r}."
         )
     return worker
+
+
+def _task_of_servers() -> Worker:
+    """This process's place among chief, workers and ps, numbered in this order."""
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        tasks = [(job, index) for job in _JOBS for index in range(len(cluster[job]))]
+        addresses = tuple(address for job in _JOBS for address in cluster[job])
+        own = (task["type"], int(task["index"]))
+        ports = [int(address.rpartition(":")[2]) for address in addresses]
+        well_formed = set(cluster) == set(_JOBS) and len(cluster["chief"]) == 1 and own in tasks
+        well_formed &= all(cluster[job] for job in _JOBS)
+        well_formed &= len(set(addresses)) == len(addresses) and all(0 < port < 2**16 for port in ports)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StageError(f"`TF_CONFIG` must be set, as {_SERVERS_EXAMPLE}. Received: {text!r}.") from error
+    if not well_formed:
+        raise StageError(
+            "`TF_CONFIG` must list one chief, workers and ps tasks, and be one of them, "
+            f"as {_SERVERS_EXAMPLE}. Received: {text!r}."
+        )
+    return Worker(tasks.index(own), addresses, f"{own[0]} {own[1]}")
+
+
+def outlast_chief(worker: Worker, patience_seconds: float) -> None:
+    """Come back when the chief has come and gone.
+
+    Raises:
+        StageError: it did not come.
+    """
+    chief, end = worker.addresses[0], time.monotonic() + patience_seconds
+    while not _answers(chief):
+        if time.monotonic() > end:
+            raise StageError(
+                f"the chief, {chief}, did not come within {patience_seconds:g} s. Start the same command there, with "
+                "the task chief in `TF_CONFIG`."
+            )
+        time.sleep(0.5)
+    seen = time.monotonic()
+    while time.monotonic() - seen < _GONE_SECONDS:
+        time.sleep(1)
+        if _answers(chief):
+            seen = time.monotonic()
 
 
 def await_workers(worker: Worker, patience_seconds: float) -> None:

@@ -223,7 +223,7 @@ def test_an_end_to_end_training_that_was_killed_ends_as_one_that_was_not(
 
     settings = settings_of(workdir, embeddings="end_to_end", encoder_learning_rate=0.01, schedule="linear")
     batches = read_impressions(workdir / "prepare" / "records", "train", batch_size=32).take(5).repeat()
-    monkeypatch.setattr(rank, "training_impressions", lambda *_: batches)  # another order would give another end
+    monkeypatch.setattr(rank, "distributed_impressions", lambda *_: batches)  # another order would give another end
     monkeypatch.setattr(rank, "steps_per_epoch", lambda *_: 5)
     whole, killed = borrowed(workdir, tmp_path / "whole"), borrowed(workdir, tmp_path / "killed")
     metrics = rank.run(settings, whole)

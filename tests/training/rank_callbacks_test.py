@@ -36,7 +36,7 @@ class Run:
             return {"auc": aucs[epoch], "grouped_auc": 0.5, "log_loss": 0.7}
 
         self.callbacks = [
-            BestEpoch(tf.train.Checkpoint(model=self.model), path, patience, measure),
+            BestEpoch(tf.train.Checkpoint(model=self.model), path, patience, measure, tf.distribute.get_strategy()),
             keras.callbacks.BackupAndRestore(str(path.with_name("backup"))),
         ]
         self.data = tf.data.Dataset.from_tensors(tf.ones([1]))

@@ -10,7 +10,7 @@ import pytest
 
 from mim_tf.errors import StageError
 from mim_tf.training import workers
-from mim_tf.training.workers import ALONE, Worker, await_workers, worker_of
+from mim_tf.training.workers import ALONE, Worker, await_workers, outlast_chief, worker_of
 
 TWO = ["host0:2222", "host1:2222"]
 
@@ -73,6 +73,65 @@ def test_a_cluster_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, te
         StageError, match=r"`TF_CONFIG` must list two workers or more and be one of them, .*\. Received: "
     ):
         worker_of("multi_worker")
+
+
+def servers(kind: str = "chief", index: Any = 0, **others: Any) -> str:
+    cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "ps": ["d:1"], **others}
+    return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "number"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2), ("ps", 0, 3)]
+)
+def test_the_task_of_a_cluster_with_servers(
+    monkeypatch: pytest.MonkeyPatch, kind: str, index: int, number: int
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", servers(kind, index))
+    worker = worker_of("parameter_server")
+    assert worker == Worker(number, ("a:1", "b:1", "c:1", "d:1"), f"{kind} {index}")
+    assert worker.is_chief == (kind == "chief") == (not worker.serves)
+
+
+@pytest.mark.parametrize("text", ["", "{", config(), servers(index="x"), servers(ps=["d"]), servers(worker=3)])
+def test_a_malformed_config_of_servers_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(StageError, match=r"`TF_CONFIG` must be set, as .*\"chief\".*\. Received: "):
+        worker_of("parameter_server")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        servers("evaluator"),
+        servers("worker", 2),
+        servers(ps=[]),
+        servers(worker=[]),
+        servers(chief=["a:1", "e:1"]),
+        servers(ps=["a:1"]),
+        servers(evaluator=["e:1"]),
+    ],
+)
+def test_a_cluster_of_servers_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(StageError, match=r"`TF_CONFIG` must list one chief, workers and ps tasks.*\. Received: "):
+        worker_of("parameter_server")
+
+
+def test_a_server_whose_chief_does_not_come_says_so(addresses: tuple[str, ...]) -> None:
+    with pytest.raises(StageError, match=rf"the chief, {addresses[0]}, did not come within 0\.1 s\. Start"):
+        outlast_chief(Worker(1, addresses, "worker 0"), 0.1)
+
+
+def test_a_server_ends_after_its_chief(addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_GONE_SECONDS", 0.1)
+    chief = socket.create_server(("", int(addresses[0].rpartition(":")[2])))
+    server = threading.Thread(target=outlast_chief, args=(Worker(1, addresses, "ps 0"), 5))
+    server.start()
+    server.join(1.5)
+    assert server.is_alive()
+    chief.close()
+    server.join(5)
+    assert not server.is_alive()
 
 
 @pytest.fixture
