@@ -23,7 +23,7 @@ from mim_tf.training.scoring import Scored
 COLUMNS = ("auc", "grouped_auc", "log_loss", "calibration_error")
 _CATEGORIES = 10  # the largest ones are shown
 _AGE_GROUPS = 10  # S1 to S10, of the paper's Figure 6
-_FEW = 100  # impressions; an AUC of fewer is mostly chance
+_FEW = 50  # impressions; an AUC of fewer is mostly chance
 _NAMES, _CELL = 34, 20
 
 
@@ -78,7 +78,10 @@ def _by_group(
     most: int,
 ) -> str:
     """The AUC in each group, as a mean over seeds; the groups with most impressions."""
-    of_model, of_base = [groups_of(scored) for scored in model], [groups_of(scored) for scored in base]
+    try:
+        of_model, of_base = [groups_of(scored) for scored in model], [groups_of(scored) for scored in base]
+    except ValueError as error:  # all impressions together can be measured, but no group of so few
+        return f"{title}: {error}"
     sizes = {name: metrics.impressions for name, metrics in of_model[0].items()}
     largest = set(sorted(sizes, key=lambda name: -sizes[name])[:most])
     lines = [_line(title, ["impressions", "click rate", "auc", "auc base", "gain"])]

@@ -66,3 +66,9 @@ def test_a_single_class_cannot_be_measured() -> None:
     nobody = scored(0.6, 0)._replace(labels=np.zeros(IMPRESSIONS, np.int64))
     with pytest.raises(ValueError, match="`labels` must hold both 0 and 1"):
         ranking_report([nobody], [nobody])
+
+
+def test_groups_that_are_too_small_are_told_of() -> None:
+    few = Scored(*(column[:100] for column in scored(0.6, 0)))
+    *_, by_age = ranking_report([few], [few]).split("\n\n")
+    assert by_age.startswith("item age, S1 newest: `groups` must hold one with both a 0 and a 1 and at least 50")
