@@ -171,6 +171,8 @@ class ImageTextSettings(ContrastiveSettings, HeldOutSettings):
 
 
 Strategy = Literal["one_device", "mirrored", "multi_worker"]
+# Fields of impressions that may be features without being named in `data.impression_features`.
+ALWAYS_THERE = ("user_id", "item_age")
 RankStrategy = Literal["one_device", "mirrored", "multi_worker", "parameter_server"]
 
 
@@ -289,6 +291,9 @@ class RankSettings(Section):
     id_interest: bool = Field(True, description="the ID interest module, equation (1), of that model")
     content: bool = Field(True, description="the content interest module, equation (7)")
     fusion: bool = Field(True, description="the fusion interest module, equation (8)")
+    query: bool = Field(
+        False, description="the cosine of `query_embedding` and h_MM takes part; wants `represent.centre: false`"
+    )
     search: Literal["soft", "hard"] = Field("soft", description="SIM's general search: inner product, or category")
     top_k: int = Field(100, ge=1, description="behaviours that SIM and TWIN search for")
     embeddings: Literal["table", "encoder", "end_to_end"] = Field(
@@ -348,11 +353,17 @@ class Settings(Section):
     seed: int = 0
 
     @model_validator(mode="after")
+    def _comparable_queries(self) -> Self:
+        if self.rank.query and self.represent.centre:
+            raise ValueError("`rank.query` compares queries with h_MM, which `represent.centre` moves: set it to false")
+        return self
+
+    @model_validator(mode="after")
     def _known_features(self) -> Self:
-        columns = [*self.data.item_features, *self.data.impression_features]
+        columns = [*self.data.item_features, *self.data.impression_features, *ALWAYS_THERE]
         for name in self.rank.features:
             if name not in columns:
-                known = ", ".join(sorted(columns)) or "none"
+                known = ", ".join(sorted(columns))
                 raise ValueError(
                     f"`rank.features` must name columns of `data.item_features` or `impression_features`, {known}. "
                     f"Received: {name}"

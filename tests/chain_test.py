@@ -22,6 +22,8 @@ data:
   items: {shop}/items.parquet
   impressions: {shop}/impressions.parquet
   validation_from: 2025-01-17
+  item_features: [first_seen]
+  first_seen: first_seen
   history_length: 8
   shards: 2
 encoders:
@@ -31,7 +33,15 @@ encoders:
 pretrain:
   image_text: {{epochs: 80, batch_size: 30}}
 csft: {{epochs: 1, batch_size: 16}}
-rank: {{epochs: 2, batch_size: 64, hash_bins: 256, tower_units: [8]}}
+rank:
+  epochs: 2
+  batch_size: 64
+  hash_bins: 256
+  tower_units: [8]
+  features:
+    first_seen: {{kind: vocabulary, size: 10, dim: 2}}
+    user_id: {{kind: hashed, bins: 64, dim: 2}}
+    item_age: {{kind: bucketised, buckets: 4, dim: 2}}
 """
 
 
@@ -110,8 +120,8 @@ def rows(chain: Chain) -> dict[str, np.ndarray]:
     from mim_tf.data.records import read_impressions
 
     batch = next(iter(read_impressions(chain.workdir / "prepare" / "records", "validation", batch_size=32)))
-    fields = ("item_id", "category", "timestamp", "history_item_id", "history_category", "history_timestamp")
-    rows = {name: batch[name].numpy() for name in fields}
+    labels = {"label"}  # all else is an input of the model, features included
+    rows = {name: column.numpy() for name, column in batch.items() if name not in labels}
     rows["item_id"][0] = 2**60
     rows["history_item_id"][1], rows["history_category"][1] = -1, b""
     return rows

@@ -14,7 +14,7 @@ from mim_tf.settings import Settings, load_settings
 from mim_tf.training import prepare, pretrain
 from mim_tf.training.csft import csft_model
 from mim_tf.training.models import build_encoders, load_encoders, write_vocabulary
-from mim_tf.training.rankers import build_network, one_row
+from mim_tf.training.rankers import VARIANTS, build_network, one_row
 from mim_tf.workdir import StageFolder
 from tests.finetuning import toy_csft
 
@@ -54,7 +54,7 @@ def test_the_models_of_a_config_take_a_step(path: Path, tmp_path: Path) -> None:
 
 
 def check_rank(settings: Settings) -> None:
-    """Build the click model of a config, as for a shop whose features are strings."""
+    """Build the click models of a config, as for a shop whose features are strings, and take gradients."""
     columns = [f"{prefix}_{name}" for name in settings.data.item_features for prefix in ("item", "history")]
     fields = dict.fromkeys([*columns, *settings.data.impression_features], "string")
     schema = RecordSchema("int64", "int64", 50, {}, {}, {**fields, "item_age": "int64"})
@@ -62,9 +62,13 @@ def check_rank(settings: Settings) -> None:
     statistics = FeatureStatistics(
         dict.fromkeys(settings.data.item_features, names), dict.fromkeys(settings.data.impression_features, names)
     )
-    network = build_network(settings, schema, statistics, "model")
     contents = {"item_content": tf.zeros([1, 8]), "history_content": tf.zeros([1, 0, 8])}
-    assert network(one_row(schema) | contents).shape == (1,)
+    for variant in VARIANTS:
+        network = build_network(settings, schema, statistics, variant)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(network(one_row(schema) | contents, training=True))
+        variables = [variable.value for variable in network.trainable_variables]
+        assert any(gradient is not None for gradient in tape.gradient(loss, variables))
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ FEATURES = "data.item_features=[colour]"
 def test_features_name_columns_that_are_kept(config: Path) -> None:
     settings = load_settings(config, [FEATURES, "rank.features={colour: {kind: vocabulary, dim: 4}}"])
     assert settings.rank.features["colour"].kind == "vocabulary"
-    with pytest.raises(SettingsError, match=r"`rank\.features` must name columns .*, colour\. Received: size"):
+    with pytest.raises(SettingsError, match=r"must name columns .*, colour, item_age, user_id\. Received: size"):
         load_settings(config, [FEATURES, "rank.features={size: {kind: numeric}}"])
     with pytest.raises(SettingsError, match=r"colour.*'hashed', 'vocabulary', 'bucketised', 'numeric'"):
         load_settings(config, [FEATURES, "rank.features={colour: {kind: text}}"])
@@ -114,3 +114,9 @@ def test_features_name_columns_that_are_kept(config: Path) -> None:
 def test_a_principal_projection_needs_a_pretrained_backbone(config: Path) -> None:
     with pytest.raises(SettingsError, match=r"`projection: principal` is for pre-trained backbones"):
         load_settings(config, ["encoders.text.projection=principal"])
+
+
+def test_queries_want_items_where_they_were(config: Path) -> None:
+    with pytest.raises(SettingsError, match=r"`rank\.query` .* which `represent\.centre` moves"):
+        load_settings(config, ["rank.query=true"])
+    assert load_settings(config, ["rank.query=true", "represent.centre=false"]).rank.query

@@ -11,7 +11,12 @@ from mim_tf.data.record_schema import FIELDS, HISTORY_PREFIX, ITEM_AGE, ITEM_PRE
 from mim_tf.errors import DataError
 
 # What a user did tells the label, and `history` are the behaviours before they are parted into fields.
-_TAKEN = (*FIELDS["impressions"], ITEM_AGE, QUERY_EMBEDDING, "action", "history")
+# So do the embeddings that a ranker adds.
+_TAKEN = (
+    *FIELDS["impressions"],
+    *(ITEM_AGE, QUERY_EMBEDDING, "action", "history"),
+    *("item_content", "history_content"),
+)
 _INTERNAL = "__"
 """How columns that only preparation knows begin."""
 

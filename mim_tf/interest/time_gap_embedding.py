@@ -55,7 +55,8 @@ class TimeGapEmbedding(keras.layers.Layer):
 
     def call(self, time_gaps: tf.Tensor) -> tf.Tensor:
         """Return each gap's row."""
-        buckets = tf.raw_ops.Bucketize(input=time_gaps, boundaries=_BOUNDARIES)
+        wide = tf.cast(time_gaps, tf.float32 if time_gaps.dtype.is_floating else tf.int64)
+        buckets = tf.raw_ops.Bucketize(input=wide, boundaries=_BOUNDARIES)
         return tf.gather(tf.cast(self.embeddings, self.compute_dtype), buckets)
 
     def get_config(self) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class BucketisedEmbedding(keras.layers.Layer):
         self.boundaries = cuts
         self.dim = dim
         self.embedding = keras.layers.Embedding(
-            len(cuts) + 1, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
+            len(cuts) + 1,
+            dim,
+            embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01),
+            dtype=self.dtype_policy,
         )
 
     def build(self, values_shape: Any) -> None:
@@ -53,7 +56,8 @@ class BucketisedEmbedding(keras.layers.Layer):
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """Embed a batch of numbers."""
-        return self.embedding(tf.raw_ops.Bucketize(input=values, boundaries=list(self.boundaries)))
+        wide = tf.cast(values, tf.float32 if values.dtype.is_floating else tf.int64)
+        return self.embedding(tf.raw_ops.Bucketize(input=wide, boundaries=list(self.boundaries)))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

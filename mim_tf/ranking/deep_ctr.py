@@ -38,7 +38,7 @@ class DeepCTR(keras.layers.Layer):
         Logits, `[batch]`, in at least float32.
 
     Raises:
-        ValueError: an unknown `activation`.
+        ValueError: an unknown `activation`, a width that is not positive, or a negative number of crosses.
 
     Example:
         >>> DeepCTR((8, 4), cross_layers=1)(tf.ones([2, 10])).shape
@@ -59,6 +59,10 @@ class DeepCTR(keras.layers.Layer):
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"`activation` must be one of {', '.join(sorted(ACTIVATIONS))}. Received: {activation!r}.")
+        if cross_layers < 0 or any(size < 1 for size in units):
+            raise ValueError(
+                f"`units` must be positive and `cross_layers` not negative. Received: {tuple(units)}, {cross_layers}."
+            )
         super().__init__(**kwargs)
         self.units, self.activation = tuple(units), activation
         self.cross_layers, self.dropout = cross_layers, dropout

@@ -36,12 +36,13 @@ class HashedEmbedding(keras.layers.Layer):
 
     def __init__(self, bins: int, dim: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
+        self.supports_jit = False  # XLA has no strings
         if bins < 1 or dim < 1:
             raise ValueError(f"`bins` and `dim` must be positive. Received: {bins}, {dim}.")
         self.bins = bins
         self.dim = dim
         self.embedding = keras.layers.Embedding(
-            bins, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
+            bins, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01), dtype=self.dtype_policy
         )
 
     def build(self, ids_shape: Any) -> None:

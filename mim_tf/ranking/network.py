@@ -41,7 +41,7 @@ class RankingNetwork(keras.Model):
         item_features: layers that embed the item columns, by column: `[...]` to `[..., any_dim]`.
         impression_features: likewise of the columns of users, contexts and queries.
         tower: the tower; None makes a `DeepCTR()`.
-        **kwargs: `name` and `dtype` of every Keras model.
+        **kwargs: `name` of every Keras model. Its precision is the global policy's.
 
     Call arguments:
         features: a dict of the `fields` of this network; ids int64 or string, histories padded at the end, -1 or "".

@@ -49,6 +49,8 @@ class Ranker(tf.Module):
         self.network = network
         self.table = table if network.uses_content else None
         self._correction = math.log(negatives_kept)
+        # `probabilities`, traced once for all batches, and forgotten with the ranker: a trace keeps the table alive.
+        self.score = tf.function(self.probabilities, reduce_retracing=True)
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -64,6 +64,18 @@ class RowSparseAdam(keras.optimizers.Adam):
         self.epsilons = dict(epsilons or {})
         self.jit_compile = False  # XLA would compile anew for each number of distinct rows
 
+    def build(self, var_list: Any) -> None:
+        """Create the moments.
+
+        Raises:
+            ValueError: an epsilon is for a variable that is not there.
+        """
+        super().build(var_list)
+        names = [variable.path if _KERAS_3 else variable.name for variable in var_list]
+        unknown = [part for part in self.epsilons if not any(part in name for name in names)]
+        if unknown:
+            raise ValueError(f"`epsilons` must be of variables among {names}. Received: {', '.join(unknown)}.")
+
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable, *learning_rate: Any) -> None:
         """Update one variable; Keras 3 hands over the learning rate too."""
         if not isinstance(gradient, tf.IndexedSlices):

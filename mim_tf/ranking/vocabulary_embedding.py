@@ -35,6 +35,7 @@ class VocabularyEmbedding(keras.layers.Layer):
 
     def __init__(self, vocabulary: Sequence[str] | Sequence[int], dim: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
+        self.supports_jit = False  # XLA has no look-up tables
         values = list(vocabulary)
         if len({type(value) for value in values}) != 1 or len(set(values)) != len(values):
             raise ValueError(f"`vocabulary` must hold distinct values of one type. Received: {values[:10]}.")
@@ -48,7 +49,10 @@ class VocabularyEmbedding(keras.layers.Layer):
         initializer = tf.lookup.KeyValueTensorInitializer(keys, rows)
         self.index = tf.lookup.StaticHashTable(initializer, default_value=0)
         self.embedding = keras.layers.Embedding(
-            len(values) + 1, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01)
+            len(values) + 1,
+            dim,
+            embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01),
+            dtype=self.dtype_policy,
         )
 
     def build(self, values_shape: Any) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.data.record_schema import RecordSchema
-from mim_tf.errors import DataError
+from mim_tf.errors import DataError, StageError
 from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
 from mim_tf.ranking import Ranker
 from mim_tf.ranking.end_to_end_model import EndToEndModel
@@ -82,6 +84,8 @@ def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strateg
     with no_worker_lost():
         _fit(ranker, settings, stage, path, settings.seed + seed, strategy)
         write_checkpoint(ranker.checkpoint(), str(path), strategy)
+    if strategy.extended.should_checkpoint:
+        shutil.rmtree(_backup(path), ignore_errors=True)  # not before the weights are safe
     return ranker
 
 
@@ -110,7 +114,7 @@ def _fit(
                 lambda: _measured(ranker, settings, stage.workdir),
                 strategy,
             ),
-            keras.callbacks.BackupAndRestore(str(path.with_name(f"{path.name}-backup"))),
+            keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
             *(shown if strategy.extended.should_checkpoint else []),
         ],
     )
@@ -133,13 +137,21 @@ def _path(stage: StageFolder, variant: str, seed: int) -> Path:
     return stage.checkpoints / f"{variant}-{seed}"
 
 
+def _backup(path: Path) -> Path:
+    """Folder of what a training goes on from."""
+    return path.with_name(f"{path.name}-backup")
+
+
 def _measured(ranker: Ranker, settings: Settings, workdir: Path) -> dict[str, float]:
     """The ranking metrics on the validation impressions.
 
     Raises:
+        StageError: the model gives no finite probabilities.
         DataError: no user of them has both bought and not bought.
     """
     scored = score_validation(ranker, settings, workdir)
+    if not np.isfinite(scored.probabilities).all():
+        raise StageError("the click model has diverged: lower `rank.learning_rate`, or set `rank.warmup`.")
     with _measurable():
         return ranking_metrics(scored.labels, scored.probabilities, scored.users)
 

@@ -17,7 +17,7 @@ from mim_tf.workdir import write_aside
 class BestEpoch(keras.callbacks.Callback):
     """Measures the model after each epoch; with patience, stops when it gets no better and takes the best weights back.
 
-    What it knows is in files beside the checkpoints, so a training that was stopped goes on as if it had not been. To
+    What it knows is in files beside the checkpoints, so that a training that was stopped still knows its best epoch. To
     be listed before the callbacks that save or show: they get its metrics, as `val_...`, in their logs.
 
     Args:

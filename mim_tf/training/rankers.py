@@ -26,6 +26,7 @@ from mim_tf.ranking import (
 from mim_tf.ranking.ranker import ContentTable
 from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import (
+    ALWAYS_THERE,
     BucketisedSettings,
     FeatureSettings,
     HashedSettings,
@@ -130,32 +131,31 @@ def build_network(
     """
     options, columns = settings.rank, settings.data
     with_content = variant == "model"
-    if schema.query_dim not in (None, settings.encoders.dim):
+    if options.query and schema.query_dim != settings.encoders.dim:
         raise SettingsError(
-            f"`query_embedding` of the impressions must have `encoders.dim`, {settings.encoders.dim}, numbers, as the "
-            f"items' embeddings that it is compared with. Received: {schema.query_dim}."
+            f"`rank.query`: impressions must have a column `query_embedding` of {settings.encoders.dim} numbers, as "
+            f"`encoders.dim` is. Received: {schema.query_dim or 'no such column'}."
         )
     try:
         return RankingNetwork(
-            _ubm(options),
+            _ubm(options) if options.id_interest or not with_content else None,  # the base has nothing else
             content=options.content and with_content,
             fusion=options.fusion and with_content,
-            query=with_content and "query_embedding" in schema.fields("impressions"),
+            query=options.query and with_content,
             item_dim=options.item_dim,
             category_dim=options.category_dim,
             hash_bins=options.hash_bins,
             item_features=_layers(options.features, columns.item_features, statistics.items),
-            impression_features=_layers(options.features, columns.impression_features, statistics.impressions),
+            impression_features=_layers(
+                options.features, (*columns.impression_features, *ALWAYS_THERE), statistics.impressions
+            ),
             tower=DeepCTR(options.tower_units, options.activation, options.cross_layers, options.dropout, name="tower"),
         )
     except ValueError as error:
         raise SettingsError(f"rank: {error}") from error
 
 
-def _ubm(options: RankSettings) -> keras.layers.Layer | None:
-    """The user behaviour model, None where the ID interest is off."""
-    if not options.id_interest:
-        return None
+def _ubm(options: RankSettings) -> keras.layers.Layer:
     arguments: dict[str, dict[str, Any]] = {
         "sim": {"search": options.search, "top_k": options.top_k},
         "twin": {"top_k": options.top_k},
@@ -167,16 +167,25 @@ def _layers(
     wanted: Mapping[str, FeatureSettings], columns: Iterable[str], statistics: Mapping[str, ColumnStatistics]
 ) -> dict[str, keras.layers.Layer]:
     """A layer for each column that is wanted as a feature."""
-    return {name: feature_layer(name, wanted[name], statistics[name]) for name in columns if name in wanted}
+    return {name: feature_layer(name, wanted[name], statistics.get(name)) for name in columns if name in wanted}
 
 
-def feature_layer(name: str, options: FeatureSettings, statistics: ColumnStatistics) -> keras.layers.Layer:
+def feature_layer(name: str, options: FeatureSettings, statistics: ColumnStatistics | None) -> keras.layers.Layer:
     """The layer that embeds a column.
+
+    Args:
+        name: of the column.
+        options: what kind of feature it is.
+        statistics: of the column; users' ids have none, and can only be hashed.
 
     Raises:
         SettingsError: the column is of a type that this kind of feature is not for, or has no values.
     """
     layer_name = f"feature_{name}"
+    if statistics is None:
+        if not isinstance(options, HashedSettings):
+            raise SettingsError(f"`rank.features.{name}` must be hashed. Received: {options.kind}.")
+        return HashedEmbedding(options.bins, options.dim, name=layer_name)
     if isinstance(options, HashedSettings | VocabularySettings):
         _check(name, options, statistics.kind != "float", "must be int64 or string", statistics.kind)
     else:

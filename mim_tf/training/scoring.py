@@ -36,14 +36,8 @@ def score(ranker: Ranker, batches: tf.data.Dataset) -> Scored:
     columns = [
         (
             *(batch[name].numpy() for name in ("label", "user_id", "category", "item_age")),
-            _probabilities_of(ranker, batch).numpy(),
+            ranker.score(batch).numpy(),
         )
         for batch in batches
     ]
     return Scored(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-
-# Traced once per ranker, which is scored after every epoch. The last batch may be smaller.
-@tf.function(reduce_retracing=True)
-def _probabilities_of(ranker: Ranker, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    return ranker.probabilities(batch)
