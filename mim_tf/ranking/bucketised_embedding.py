@@ -9,6 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.ranking.embedding_rows import embedding_rows
+
 
 @keras.utils.register_keras_serializable(package="mim_tf")
 class BucketisedEmbedding(keras.layers.Layer):
@@ -42,12 +44,7 @@ class BucketisedEmbedding(keras.layers.Layer):
             raise ValueError(f"`dim` must be positive. Received: {dim}.")
         self.boundaries = cuts
         self.dim = dim
-        self.embedding = keras.layers.Embedding(
-            len(cuts) + 1,
-            dim,
-            embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01),
-            dtype=self.dtype_policy,
-        )
+        self.embedding = embedding_rows(len(cuts) + 1, dim, self.dtype_policy)
 
     def build(self, values_shape: Any) -> None:
         """Create the rows."""

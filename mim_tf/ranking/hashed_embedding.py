@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.ranking.embedding_rows import embedding_rows
+
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # right shift and factor
 _LAST_SHIFT = 31
 
@@ -41,9 +43,7 @@ class HashedEmbedding(keras.layers.Layer):
             raise ValueError(f"`bins` and `dim` must be positive. Received: {bins}, {dim}.")
         self.bins = bins
         self.dim = dim
-        self.embedding = keras.layers.Embedding(
-            bins, dim, embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01), dtype=self.dtype_policy
-        )
+        self.embedding = embedding_rows(bins, dim, self.dtype_policy)
 
     def build(self, ids_shape: Any) -> None:
         """Create the rows."""

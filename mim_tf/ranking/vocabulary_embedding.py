@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.ranking.embedding_rows import embedding_rows
+
 
 @keras.utils.register_keras_serializable(package="mim_tf")
 class VocabularyEmbedding(keras.layers.Layer):
@@ -48,12 +50,7 @@ class VocabularyEmbedding(keras.layers.Layer):
         rows = tf.range(1, len(values) + 1, dtype=tf.int64)
         initializer = tf.lookup.KeyValueTensorInitializer(keys, rows)
         self.index = tf.lookup.StaticHashTable(initializer, default_value=0)
-        self.embedding = keras.layers.Embedding(
-            len(values) + 1,
-            dim,
-            embeddings_initializer=keras.initializers.RandomNormal(0.0, 0.01),
-            dtype=self.dtype_policy,
-        )
+        self.embedding = embedding_rows(len(values) + 1, dim, self.dtype_policy)
 
     def build(self, values_shape: Any) -> None:
         """Create the rows."""
