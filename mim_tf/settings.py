@@ -288,14 +288,13 @@ class RankSettings(Section):
         "one_device", description="as elsewhere; parameter_server: the tables on the ps tasks of TF_CONFIG"
     )
     ubm: Literal["average", "bst", "dien", "din", "sim", "twin"] = Field("sim", description="user behaviour model")
+    ubm_options: dict[str, Any] = Field({}, description="arguments of its layer, by name: sizes, SIM's search, ...")
     id_interest: bool = Field(True, description="the ID interest module, equation (1), of that model")
     content: bool = Field(True, description="the content interest module, equation (7)")
     fusion: bool = Field(True, description="the fusion interest module, equation (8)")
     query: bool = Field(
         False, description="the cosine of `query_embedding` and h_MM takes part; wants `represent.centre: false`"
     )
-    search: Literal["soft", "hard"] = Field("soft", description="SIM's general search: inner product, or category")
-    top_k: int = Field(100, ge=1, description="behaviours that SIM and TWIN search for")
     embeddings: Literal["table", "encoder", "end_to_end"] = Field(
         "table", description="h_MM: from the representation center, from its encoder at every step, or learning too"
     )

@@ -158,13 +158,18 @@ class RankingNetwork(keras.Model):
         return arguments
 
     def _matches(self, h_b: tf.Tensor, target: tf.Tensor, features: Features) -> list[tf.Tensor]:
-        """Each interest times the target's embedding of its kind; none of an ID interest that is of another kind."""
+        """Each interest times the target's embedding of its kind.
+
+        Of the ID interest it is as many columns as whole vectors of the space of `h_ID` fit into: SIM's holds two, BST's
+        one and what it makes of time, which a target has none of.
+        """
         kinds = [tf.cast(features["item_content"], h_b.dtype)] if self.content else []
         kinds += [target] if self.fusion else []
-        width = h_b.shape[-1] - sum(kind.shape[-1] for kind in kinds)  # of the ID interest
-        if width % target.shape[-1] == 0:  # SIM's is of two vectors in the space of `h_ID`
-            kinds, width = [target] * (width // target.shape[-1]) + kinds, 0
-        return [h_b[:, width:] * tf.concat(kinds, axis=-1)] if kinds else []
+        of_others = sum(kind.shape[-1] for kind in kinds)
+        vectors, rest = divmod(h_b.shape[-1] - of_others, target.shape[-1])
+        of_id, _, of_others = tf.split(h_b, [-1, rest, of_others], axis=-1)
+        kinds = [target] * vectors + kinds
+        return [tf.concat([of_id, of_others], axis=-1) * tf.concat(kinds, axis=-1)] if kinds else []
 
     def get_build_config(self) -> dict[str, Any]:
         """What the weights were made for: the fields and their types."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
@@ -156,11 +156,23 @@ def build_network(
 
 
 def _ubm(options: RankSettings) -> keras.layers.Layer:
-    arguments: dict[str, dict[str, Any]] = {
-        "sim": {"search": options.search, "top_k": options.top_k},
-        "twin": {"top_k": options.top_k},
-    }
-    return UBMS[options.ubm](**arguments.get(options.ubm, {}))
+    """The user behaviour model.
+
+    Raises:
+        SettingsError: it has no such arguments, or not such values of them.
+    """
+    layer, arguments = UBMS[options.ubm], options.ubm_options
+    known = [name for name in inspect.signature(layer).parameters if name != "kwargs"]
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise SettingsError(
+            f"`rank.ubm_options` must be arguments of {options.ubm}: {', '.join(known) or 'it has none'}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    try:
+        return layer(**arguments)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"`rank.ubm_options`: {error}") from error
 
 
 def _layers(

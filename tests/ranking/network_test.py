@@ -203,6 +203,35 @@ def test_another_teams_model_of_another_width_takes_part() -> None:
     assert np.abs(ranker.logits(one) - ranker.logits(other)).min() > 1e-6
 
 
+@pytest.mark.parametrize("width", [4, 6, 8, 12, 15])
+@pytest.mark.parametrize("content", [False, True])
+def test_the_tower_gets_each_interest_times_the_target(width: int, content: bool) -> None:
+    @keras.utils.register_keras_serializable(package="another_team")
+    class Widened(keras.layers.Layer):
+        def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+            return tf.tile(tf.reduce_sum(history, axis=[1, 2])[:, tf.newaxis], [1, width])
+
+        def compute_mask(self, *inputs: Any, **masks: Any) -> None:
+            return None
+
+    @keras.utils.register_keras_serializable(package="another_team")
+    class Seeing(keras.layers.Layer):
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            self.seen = np.asarray(inputs)
+            return inputs[:, 0]
+
+    tower = Seeing(dtype="float32")
+    ranker = Ranker(network(Widened(), content=content, fusion=False, tower=tower), table() if content else None)
+    awakened(ranker, features()).logits(features())
+    dim, mm_dim = 6, 3 if content else 0
+    rows = table().lookup(features()["item_id"]).numpy()[:, :mm_dim].astype(np.float32)
+    h_b, target = tower.seen[:, : width + mm_dim], tower.seen[:, -dim:]
+    whole = width // dim * dim
+    product = h_b[:, :whole] * np.tile(target, [1, width // dim])
+    product = np.concatenate([product, h_b[:, width:] * rows], axis=1)
+    np.testing.assert_allclose(tower.seen[:, width + mm_dim : -dim], product, rtol=1e-6)
+
+
 # Keras 3.15 saves a variable by `np.array(variable)`, whose `copy` keyword its variables do not take yet.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_a_keras_user_compiles_fits_saves_and_reloads_it(tmp_path: Path) -> None:

@@ -47,6 +47,28 @@ def test_each_module_can_be_left_out(module: str, variant: str) -> None:
     assert interest.fusion == (with_content and module != "fusion")
 
 
+def test_the_behaviour_models_sizes_are_settings() -> None:
+    ubm = network(ubm="twin", ubm_options={"top_k": 7, "heads": 3}).interest.id_interest
+    assert (ubm.top_k, ubm.heads, ubm.key_dim) == (7, 3, 16)
+    assert network(ubm="din", ubm_options={"hidden_units": [5]}).interest.id_interest.hidden_units == (5,)
+
+
+@pytest.mark.parametrize(
+    ("ubm", "options", "message"),
+    [
+        ("din", {"heads": 2}, r"must be arguments of din: hidden_units, activation\. Received: heads\."),
+        ("average", {"top_k": 2}, r"must be arguments of average: it has none\. Received: top_k\."),
+        ("sim", {"kwargs": 2}, r"must be arguments of sim: .*\. Received: kwargs\."),
+        ("sim", {"search": "fast"}, r"`rank\.ubm_options`: `search` must be one of"),
+        ("twin", {"top_k": "many"}, r"`rank\.ubm_options`: .*'str' and 'int'"),
+        ("bst", {"heads": 0}, r"`rank\.ubm_options`: `heads` must be at least 1\. Received: 0\."),
+    ],
+)
+def test_sizes_that_the_model_does_not_have(ubm: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        network(ubm=ubm, ubm_options=options)
+
+
 def test_features_by_name() -> None:
     wanted = {
         "colour": {"kind": "vocabulary"},
