@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor, weighted_sum
+from mim_tf.interest.behaviours import blank_padding, checked, weighted_sum
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 
@@ -44,10 +44,8 @@ class AveragePooling(InterestLayer):
         """Return the mean of the behaviours."""
         # A mean over thousands of behaviours is taken in float32, whatever the policy: float16 would drift.
         wide = at_least_float32(self.compute_dtype)
-        target, history = float_tensor(target, "target", 2, wide), float_tensor(history, "history", 3, wide)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        real = tf.ones(tf.shape(history)[:2], wide) if mask is None else tf.cast(mask, wide)
-        total = weighted_sum(real, blank_padding(history, mask))
-        mean = tf.math.divide_no_nan(total, tf.reduce_sum(real, axis=1, keepdims=True))
+        _, history, real = checked(target, history, mask, wide)
+        counted = tf.cast(real, wide)
+        total = weighted_sum(counted, blank_padding(history, real))
+        mean = tf.math.divide_no_nan(total, tf.reduce_sum(counted, axis=1, keepdims=True))
         return tf.cast(mean, self.compute_dtype)

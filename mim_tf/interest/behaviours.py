@@ -43,6 +43,21 @@ def bool_mask(mask: tf.Tensor | None, history: tf.Tensor) -> tf.Tensor | None:
     return mask
 
 
+def checked(
+    target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None, dtype: str | tf.DType
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return target and history in `dtype`, and the mask, all True if it is None.
+
+    Raises:
+        TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
+        ValueError: if the shapes do not fit each other.
+    """
+    target, history = float_tensor(target, "target", 2, dtype), float_tensor(history, "history", 3, dtype)
+    check_match(target, history)
+    mask = bool_mask(mask, history)
+    return target, history, tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+
+
 def blank_padding(history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """Return the history with zero vectors where `mask` is False."""
     if mask is None:

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import blank_padding, checked
 from mim_tf.interest.cross_features import time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.masked_softmax import masked_softmax
@@ -117,11 +117,7 @@ class BST(InterestLayer):
         training: bool | None = None,
     ) -> tf.Tensor:
         """Return what the last block makes of the target."""
-        target = float_tensor(target, "target", 2, self.compute_dtype)
-        history = float_tensor(history, "history", 3, self.compute_dtype)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        target, history, real = checked(target, history, mask, self.compute_dtype)
         places = self._places(target[:, tf.newaxis], history, real, time_gaps)
         attended = tf.pad(real, [[0, 0], [0, 1]], constant_values=True)  # the target by all
         for block in self.transformer[:-1]:

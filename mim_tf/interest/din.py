@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import checked
 from mim_tf.interest.dice import Dice
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
@@ -80,15 +80,10 @@ class DIN(InterestLayer):
 
     def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Return the behaviours, each weighed by its activation."""
-        target = float_tensor(target, "target", 2, self.compute_dtype)
-        history = float_tensor(history, "history", 3, self.compute_dtype)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        if mask is None:
-            mask = tf.ones(tf.shape(history)[:2], tf.bool)
+        target, history, real = checked(target, history, mask, self.compute_dtype)
         # The real behaviours of the whole batch, one after the other: padding takes no time, and reaches nothing.
-        users = tf.where(mask)[:, 0]
-        behaviours = tf.boolean_mask(history, mask)
+        users = tf.where(real)[:, 0]
+        behaviours = tf.boolean_mask(history, real)
         weighted = self._attention(target, users, behaviours) * behaviours
         # Added up in full precision: in float16 a sum of ones stops at 2,048.
         weighted = tf.cast(weighted, at_least_float32(self.compute_dtype))

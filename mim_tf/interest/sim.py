@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import blank_padding, checked
 from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
@@ -122,11 +122,8 @@ class SIM(InterestLayer):
     ) -> tf.Tensor:
         """Return what the units found."""
         wide = at_least_float32(self.compute_dtype)
-        target, history = float_tensor(target, "target", 2, wide), float_tensor(history, "history", 3, wide)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        history = blank_padding(history, mask)
-        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        target, history, real = checked(target, history, mask, wide)
+        history = blank_padding(history, real)
         if self.search == "hard":
             found = self._hard_search(same_category, history, real)
             interest = self._exact_search(target, history, found, time_gaps)

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import blank_padding, checked
 from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
@@ -120,11 +120,8 @@ class TWIN(InterestLayer):
     ) -> tf.Tensor:
         """Return the joined heads' sums of what they searched out."""
         wide = at_least_float32(self.compute_dtype)
-        target, history = float_tensor(target, "target", 2, wide), float_tensor(history, "history", 3, wide)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        history = blank_padding(history, mask)
-        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        target, history, real = checked(target, history, mask, wide)
+        history = blank_padding(history, real)
         behaviours = self._behaviours(history, time_gaps, same_category)
         scores = attention_scores(self._queries(target), behaviours)  # alpha, [batch, heads, length]
         found = highest(scores, real[:, tf.newaxis], self.top_k)
