@@ -7,10 +7,10 @@
 
 `models` needs `pip install --no-deps deepctr==0.9.4`. A step is one call of Keras' train function, fed by `tf.data`
 with random batches held in memory: 1024 impressions, histories of up to 50 behaviours, item and category of 32
-dimensions each, an attention of 80 and 40 units, a tower of 256, 128 and 64. Ours hashes its ids, DeepCTR's looks them
-up. Lengths are all 50 ("full") or uniform in 1..50 ("random"); ids are uniform, which is the worst case for caches, or
-drawn as in shops, rank r in proportion to 1 / r ("zipf"). Base+MIM looks its 64-dimensional float16 content embeddings
-up in a table of all ids.
+dimensions each, an attention of 80 and 40 units, a tower of 256, 128 and 64. Ours hashes its ids and gets categories as
+strings, as records hold them; DeepCTR's looks integers up. Lengths are all 50 ("full") or uniform in 1..50 ("random");
+ids are uniform, which is the worst case for caches, or drawn as in shops, rank r in proportion to 1 / r ("zipf").
+Base+MIM looks its 64-dimensional float16 content embeddings up in a table of all ids.
 
 Times are taken in turns, one step of each contestant after the other, so that all of them meet the same load. A ratio
 is the median over the turns of the ratio within the turn; samples/s are those of the fastest step.
@@ -61,6 +61,20 @@ def impressions(ids: int, full: bool, zipf: bool = False) -> dict[str, np.ndarra
 def drawn(rng: np.random.Generator, ids: int, shape: tuple[int, ...], zipf: bool) -> np.ndarray:
     """Ids in 1..ids: uniform, or the integer part of `(ids + 1)^u`, whose density is as 1 / id."""
     return np.floor((ids + 1.0) ** rng.random(shape)).astype(np.int64) if zipf else rng.integers(1, ids + 1, shape)
+
+
+def as_recorded(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same with categories as strings, "" where there is no behaviour."""
+    names = np.array([b"", *(b"category %d" % category for category in range(CATEGORIES + 1))])  # of -1, 0, 1, ..
+    return columns | {name: names[columns[name] + 1] for name in ("category", "history_category")}
+
+
+def distinct_rows(columns: dict[str, np.ndarray], bins: int) -> float:
+    """Rows of the id table that a batch touches, the mean over batches."""
+    from mim_tf.ranking.hashed_embedding import hash_bins
+
+    ids = np.concatenate([columns["item_id"][..., np.newaxis], columns["history_item_id"]], axis=-1)
+    return float(np.mean([np.unique(hash_bins(batch, bins)).size for batch in ids]))
 
 
 def ours(ubm: str, ids: int, mim: bool) -> Any:
@@ -150,7 +164,7 @@ def models(ids: int, ubms: list[str]) -> Iterator[tuple[str, ...]]:
         base, mim = ours(ubm, ids, mim=False), ours(ubm, ids, mim=True)
         for lengths in ("full", "random"):
             columns = impressions(ids, lengths == "full")
-            steps = [training_step(model, columns) for model in (base, mim)]
+            steps = [training_step(model, as_recorded(columns)) for model in (base, mim)]
             turns = seconds_in_turns([*steps, training_step(theirs, deepctr_inputs(columns))])
             rates = [f"{BATCH / fastest:,.0f}" for fastest in turns.min(0)]
             ratios = ratio(turns, 2, 0), ratio(turns, 2, 1), ratio(turns, 1, 0)
@@ -163,8 +177,9 @@ def vocabulary(sizes: tuple[int, int] = (10**4, 10**7)) -> Iterator[tuple[str, .
     for kind in ("uniform", "zipf"):
         for lengths in ("full", "random"):
             columns = [impressions(ids, lengths == "full", kind == "zipf") for ids in sizes]
-            turns = seconds_in_turns([training_step(*pair) for pair in zip(trained, columns, strict=True)])
-            rows = [f"{np.mean([np.unique(batch).size for batch in of['history_item_id']]):,.0f}" for of in columns]
+            steps = [training_step(model, as_recorded(of)) for model, of in zip(trained, columns, strict=True)]
+            turns = seconds_in_turns(steps)
+            rows = [f"{distinct_rows(of, size):,.0f}" for of, size in zip(columns, sizes, strict=True)]
             times = [f"{1000 * fastest:.1f}" for fastest in turns.min(0)]
             yield kind, lengths, *rows, *times, f"{ratio(turns, 1, 0):.2f}"
 
