@@ -12,7 +12,7 @@ from mim_tf.workdir import StageFolder
 _EPILOG = """\
 Writes DIR/<export.model_name>/<version>/, the version one above the highest there, and prints the folder. The
 SavedModel holds the network and every item's embedding and needs nothing but TensorFlow. Serve it with TF Serving,
-or with python -m mim_tf.serving --models DIR where there is none.
+or with python -m mim_tf.serving --models DIR where there is none. Of several trainings (rank.seeds) it is the first.
 
 example:
   python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/models
