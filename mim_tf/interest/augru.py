@@ -5,7 +5,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, bool_mask, float_tensor
+from mim_tf.interest.augru_states import augru_states
+from mim_tf.interest.behaviours import bool_mask, float_tensor
+from mim_tf.interest.packed_steps import PackedSteps
 from mim_tf.interest.precision import at_least_float32
 
 
@@ -21,6 +23,9 @@ class AUGRU(keras.layers.Layer):
     ```
 
     Keras' GRU with `reset_after=True` calls the old state's share the update gate: its `z` is `1 - u`.
+
+    Padding takes no time: step t is computed for those users alone who have t real steps. XLA, which wants to know all
+    shapes, cannot compile that.
 
     Args:
         units: dimension of the state.
@@ -56,6 +61,7 @@ class AUGRU(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.units = units
         self.supports_masking = True
+        self.supports_jit = False  # XLA has no tensors with fewer users at each step
 
     def build(self, inputs_shape: Any) -> None:
         """Make the weights of both gates and of the new state, side by side in this order: u, r, h."""
@@ -72,55 +78,47 @@ class AUGRU(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, attention: tf.Tensor | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Return the states."""
-        # A weight of 1e-4, one of ten thousand, moves a float16 state not at all: states are float32.
-        wide = at_least_float32(self.compute_dtype)
         inputs = float_tensor(inputs, "inputs", 3, self.compute_dtype)
         mask = bool_mask(mask, inputs)
-        # What of the gates needs no state, in one product for all steps: [batch, length, 3 * units].
-        projected = tf.tensordot(blank_padding(inputs, mask), tf.cast(self.kernel, self.compute_dtype), axes=1)
-        projected = tf.cast(projected, wide) + tf.cast(self.bias, wide)
-        states = self._recurrence(projected, self._weights(attention, mask, inputs, wide))
+        steps = PackedSteps.of(tf.ones(tf.shape(inputs)[:2], tf.bool) if mask is None else mask)
+        if attention is not None:
+            attention = steps.pack(self._checked(attention, inputs))
+        return steps.passed_on(self.states_of(steps, steps.pack(inputs), attention))
+
+    def states_of(self, steps: PackedSteps, inputs: tf.Tensor, attention: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the state after each real step, of packed rows: for a caller who has packed already.
+
+        Args:
+            steps: how they were packed.
+            inputs: `[real, dim]`, in the layer's compute dtype.
+            attention: `[real]`, in at least float32; None for all 1.
+
+        Returns:
+            `[real, units]`, in the layer's compute dtype.
+        """
+        # A weight of 1e-4, one of ten thousand, moves a float16 state not at all: states are float32.
+        wide = at_least_float32(self.compute_dtype)
+        kernels = tf.split(tf.cast(self.kernel, self.compute_dtype), 3, axis=1)
+        biases = tf.split(tf.cast(self.bias, wide), 3)
+        # What of each gate needs no state, for all steps at once.
+        of_inputs = [
+            tf.nn.bias_add(tf.cast(tf.matmul(inputs, kernel), wide), bias)
+            for kernel, bias in zip(kernels, biases, strict=True)
+        ]
+        weights = tf.ones(tf.shape(inputs)[:1], wide) if attention is None else attention
+        recurrent_kernels = tf.split(tf.cast(self.recurrent_kernel, wide), 3, axis=1)
+        states = augru_states(of_inputs, weights[:, tf.newaxis], recurrent_kernels, steps.bounds)
         return tf.cast(states, self.compute_dtype)
 
-    def _weights(
-        self, attention: tf.Tensor | None, mask: tf.Tensor | None, inputs: tf.Tensor, dtype: tf.DType
-    ) -> tf.Tensor:
-        """Return a_t, and 0 where a step is not real, `[batch, length]`: the state then stays exactly as it is."""
-        if attention is None:
-            attention = tf.ones(tf.shape(inputs)[:2], dtype)
-        attention = float_tensor(attention, "attention", 2, dtype)
+    def _checked(self, attention: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the attention in at least float32."""
+        attention = float_tensor(attention, "attention", 2, at_least_float32(self.compute_dtype))
         if not attention.shape.is_compatible_with(inputs.shape[:2]):
             raise ValueError(
                 f"`attention` must have the shape of `inputs` without its last axis, {inputs.shape[:2]}. "
                 f"Received: shape {attention.shape}."
             )
-        return attention if mask is None else tf.where(mask, attention, tf.zeros([], dtype))
-
-    def _recurrence(self, projected: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Return the states, `[batch, length, units]`, of `[batch, length, 3 * units]` and `[batch, length]`."""
-        units, dtype = self.units, projected.dtype
-        recurrent_kernel = tf.cast(self.recurrent_kernel, dtype)
-        batch, asked = tf.unstack(tf.shape(weights))
-        # A graph cannot stack an array of no steps: there is one at least, blank if need be, and it is cut off again.
-        length = tf.maximum(asked, 1)
-        projected = tf.pad(projected, [[0, 0], [0, length - asked], [0, 0]])
-        weights = tf.pad(weights, [[0, 0], [0, length - asked]])
-        # Arrays over time: a slice of a tensor per step would cost a gradient of the whole tensor's size per step.
-        steps = tf.TensorArray(dtype, length).unstack(tf.transpose(projected, [1, 0, 2]))
-        step_weights = tf.TensorArray(dtype, length).unstack(tf.transpose(weights)[..., tf.newaxis])
-        states = tf.TensorArray(dtype, length, element_shape=[projected.shape[0], units])
-
-        def step(t: tf.Tensor, state: tf.Tensor, states: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            of_input, of_state = steps.read(t), tf.matmul(state, recurrent_kernel)
-            gates = tf.sigmoid(of_input[:, : 2 * units] + of_state[:, : 2 * units])
-            update, reset = tf.split(gates, 2, axis=1)
-            new = tf.tanh(of_input[:, 2 * units :] + reset * of_state[:, 2 * units :])
-            state += step_weights.read(t) * update * (new - state)
-            return t + 1, state, states.write(t, state)
-
-        start = (tf.constant(0), tf.zeros([batch, units], dtype), states)
-        states = tf.while_loop(lambda t, *_: t < length, step, start, maximum_iterations=length)[2]
-        return tf.transpose(states.stack(), [1, 0, 2])[:, :asked]
+        return attention
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -7,9 +7,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.interest.augru import AUGRU
-from mim_tf.interest.behaviours import blank_padding, bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import bool_mask, check_match, float_tensor
 from mim_tf.interest.interest_layer import InterestLayer
-from mim_tf.interest.masked_softmax import masked_softmax
+from mim_tf.interest.packed_steps import PackedSteps, distinct_rows
 from mim_tf.interest.precision import at_least_float32
 
 
@@ -68,6 +68,7 @@ class DIEN(InterestLayer):
         if not 0 <= auxiliary_weight < math.inf:
             raise ValueError(f"`auxiliary_weight` must be finite and at least 0. Received: {auxiliary_weight}.")
         super().__init__(**kwargs)
+        self.supports_jit = False  # as AUGRU, which is not there before `build`
         self.auxiliary_weight = auxiliary_weight
 
     def build(self, target_shape: Any) -> None:
@@ -94,32 +95,43 @@ class DIEN(InterestLayer):
         history = float_tensor(history, "history", 3, self.compute_dtype)
         check_match(target, history)
         mask = bool_mask(mask, history)
-        history = blank_padding(history, mask)
-        interests = self.extractor(history, mask=mask)
+        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        # Packed once for all: neither recurrence, attention nor loss spends time on padding.
+        steps = PackedSteps.of(real)
+        behaviours = steps.pack(history)
+        interests = self.extractor.states_of(steps, behaviours)
         if training and self.auxiliary_weight > 0:
-            self.add_loss(self.auxiliary_weight * self._auxiliary_loss(interests, history, mask))
-        states = self.evolution(interests, attention=self._attention(interests, target, mask), mask=mask)
-        # Padding passes the state on, so the last position has it. The sum is over one, or none where the length is 0.
-        return tf.reduce_sum(states[:, -1:], axis=1)
+            self.add_loss(self.auxiliary_weight * self._auxiliary_loss(steps, real, interests, behaviours))
+        states = self.evolution.states_of(steps, interests, self._attention(steps, interests, target))
+        return steps.last_of(states)
 
-    def _attention(self, interests: tf.Tensor, target: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """Return a_t, `[batch, length]`."""
+    def _attention(self, steps: PackedSteps, interests: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Return a_t, `[real]`, of interests `[real, dim]`."""
         wide = at_least_float32(self.compute_dtype)
         towards = tf.matmul(tf.cast(target, wide), tf.cast(self.attention_kernel, wide), transpose_b=True)
-        return masked_softmax(tf.linalg.matvec(tf.cast(interests, wide), towards), mask)
+        users, batch = steps.users, tf.shape(target)[0]
+        scores = tf.reduce_sum(tf.cast(interests, wide) * tf.gather(towards, users), axis=1)
+        highest = tf.math.unsorted_segment_max(tf.stop_gradient(scores), users, batch)
+        shares = tf.exp(scores - tf.gather(highest, users))
+        return shares / tf.gather(tf.math.unsorted_segment_sum(shares, users, batch), users)
 
-    def _auxiliary_loss(self, interests: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """Return L_aux, a scalar; 0 where there is no pair."""
+    def _auxiliary_loss(
+        self, steps: PackedSteps, real: tf.Tensor, interests: tf.Tensor, behaviours: tf.Tensor
+    ) -> tf.Tensor:
+        """Return L_aux, a scalar, of `[real, dim]` each; 0 where there is no pair."""
         wide = at_least_float32(self.compute_dtype)
-        interests, behaviours = tf.cast(interests, wide)[:, :-1], tf.cast(history, wide)[:, 1:]
-        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
-        follows = tf.einsum("btd,btd->bt", interests, behaviours)
-        does_not = tf.einsum("btd,btd->bt", interests, tf.roll(behaviours, -1, axis=0))
         pairs = real[:, :-1] & real[:, 1:] & tf.roll(real[:, 1:], -1, axis=0)
         pairs &= tf.shape(real)[0] > 1  # a user alone would be their own negative
+        own, next_own = steps.latest[:, :-1], steps.latest[:, 1:]
+        rows = (tf.boolean_mask(of, pairs) for of in (own, next_own, tf.roll(next_own, -1, axis=0)))
+        values = (interests, behaviours, behaviours)
+        interests, positives, negatives = (
+            tf.cast(distinct_rows(of, some), wide) for of, some in zip(values, rows, strict=True)
+        )  # [pairs, dim]
+        follows, does_not = (tf.reduce_sum(interests * others, axis=1) for others in (positives, negatives))
         # -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x), of any finite x.
-        losses = tf.where(pairs, tf.nn.softplus(-follows) + tf.nn.softplus(does_not), tf.zeros([], wide))
-        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(tf.cast(pairs, wide)))
+        losses = tf.nn.softplus(-follows) + tf.nn.softplus(does_not)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), wide))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

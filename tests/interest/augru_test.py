@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,8 +18,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def trained(dim: int = 4, units: int = 3) -> AUGRU:
-    layer = AUGRU(units)
+def trained(dim: int = 4, units: int = 3, **kwargs: Any) -> AUGRU:
+    layer = AUGRU(units, **kwargs)
     layer.build((None, None, dim))
     rng = np.random.default_rng(1)
     layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
@@ -126,6 +130,139 @@ def test_any_batch_and_length_in_one_graph_with_gradients(users: int, length: in
     assert gradient.shape == inputs.shape
     expected = augru(layer, inputs, attention, np.ones((users, length), bool))
     np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-6)
+
+
+def numeric_gradients(function: Callable[..., float], values: list[np.ndarray]) -> list[np.ndarray]:
+    """Central differences, one number after the other."""
+    gradients = [np.zeros(value.shape) for value in values]
+    for value, gradient in zip(values, gradients, strict=True):
+        for place in np.ndindex(value.shape):
+            middle, ends = value[place], []
+            for value[place] in (middle + 1e-5, middle - 1e-5):
+                ends.append(function(*values))
+            value[place] = middle
+            gradient[place] = (ends[0] - ends[1]) / 2e-5
+    return gradients
+
+
+@pytest.mark.parametrize("with_attention", [True, False])
+def test_gradients_against_numeric_differentiation(with_attention: bool) -> None:
+    layer = trained(dtype="float64")
+    rng = np.random.default_rng(4)
+    mask = np.concatenate([MASK, np.zeros((1, 5), bool), np.ones((1, 5), bool)])
+    inputs, by_states = rng.normal(size=(5, 5, 4)), rng.normal(size=(5, 5, 3))
+    attention = rng.uniform(size=(5, 5)) if with_attention else np.ones((5, 5))
+
+    sources = [tf.constant(inputs), tf.constant(attention), *layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(sources[:2])
+        states = layer(sources[0], attention=sources[1] if with_attention else None, mask=mask)
+    found = tape.gradient(states, sources, by_states)
+
+    def total(inputs: np.ndarray, attention: np.ndarray, *weights: np.ndarray) -> float:
+        layer.set_weights(weights)
+        return float(np.sum(by_states * augru(layer, inputs, attention, mask)))
+
+    expected = numeric_gradients(total, [inputs, attention, *layer.get_weights()])
+    if not with_attention:
+        del found[1], expected[1]
+    for gradient, numeric in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+
+
+def plain_loop(layer: AUGRU, inputs: tf.Tensor, attention: tf.Tensor, mask: np.ndarray) -> tf.Tensor:
+    """The equations in TensorFlow, of all users at each position, with TensorFlow's own gradient."""
+    kernel, recurrent_kernel, bias = layer.trainable_variables
+    state, states = tf.zeros([len(mask), layer.units]), []
+    for t in range(mask.shape[1]):
+        i_u, i_r, i_h = tf.split(tf.matmul(inputs[:, t], kernel) + bias, 3, axis=1)
+        h_u, h_r, h_h = tf.split(tf.matmul(state, recurrent_kernel), 3, axis=1)
+        u = attention[:, t, tf.newaxis] * tf.sigmoid(i_u + h_u)
+        moved = (1 - u) * state + u * tf.tanh(i_h + tf.sigmoid(i_r + h_r) * h_h)
+        state = tf.where(mask[:, t, tf.newaxis], moved, state)
+        states.append(state)
+    return tf.stack(states, axis=1)
+
+
+def eager(layer: AUGRU) -> Callable[..., tf.Tensor]:
+    return lambda inputs, attention, mask: layer(inputs, attention=attention, mask=mask)
+
+
+def traced(layer: AUGRU) -> Callable[..., tf.Tensor]:
+    specs = tf.TensorSpec([None, None, 16]), tf.TensorSpec([None, None]), tf.TensorSpec([None, None], tf.bool)
+    return tf.function(eager(layer), input_signature=specs)
+
+
+def drawn(share: float) -> tuple[AUGRU, list[tf.Tensor], np.ndarray]:
+    """A layer of 16 units, whose rows are aligned; what gradients are taken of; a mask."""
+    layer, rng = trained(16, 16), np.random.default_rng(5)
+    layer.set_weights([0.3 * weight for weight in layer.get_weights()])
+    inputs, attention = (tf.constant(rng.uniform(-1, 1, shape).astype(np.float32)) for shape in ((6, 9, 16), (6, 9)))
+    return layer, [inputs, attention, *layer.trainable_variables], rng.uniform(size=(6, 9)) < share
+
+
+def gradients(states_of: Callable[..., tf.Tensor], sources: list[tf.Tensor], mask: np.ndarray) -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+        tape.watch(sources[:2])
+        total = tf.reduce_sum(tf.sin(states_of(*sources[:2], mask)))
+    return tape.gradient(total, sources)
+
+
+@pytest.mark.parametrize("make", [eager, traced])
+@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
+def test_gradients_are_those_of_a_plain_loop(make: Callable[..., Any], share: float) -> None:
+    layer, sources, mask = drawn(share)
+    expected = gradients(lambda *arguments: plain_loop(layer, *arguments), sources, mask)
+    for gradient, plain in zip(gradients(make(layer), sources, mask), expected, strict=True):
+        np.testing.assert_allclose(gradient, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
+
+
+def test_gradients_of_second_order_are_those_of_a_plain_loop() -> None:
+    layer, sources, mask = drawn(0.6)
+
+    def second(states_of: Callable[..., tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(sources[:2])
+            first = gradients(states_of, sources, mask)
+            squares = tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in first])
+        return tape.gradient(squares, sources)
+
+    expected = second(lambda *arguments: plain_loop(layer, *arguments))
+    for gradient, plain in zip(second(eager(layer)), expected, strict=True):
+        np.testing.assert_allclose(gradient, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("make", [eager, traced])
+@pytest.mark.parametrize("shape", [(3, 4), (3, 0), (0, 4)])
+def test_without_a_real_step_states_and_gradients_are_zeros(make: Callable[..., Any], shape: tuple[int, int]) -> None:
+    layer = trained(16)
+    inputs, attention = tf.fill([*shape, 16], np.nan), tf.fill(shape, np.nan)
+    sources = [inputs, attention, *layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(sources[:2])
+        states = make(layer)(inputs, attention, tf.zeros(shape, tf.bool))
+    np.testing.assert_array_equal(states, np.zeros((*shape, 3)))
+    for source, gradient in zip(sources, tape.gradient(states, sources), strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros(source.shape))
+
+
+def test_a_saved_model_has_the_gradients_too(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.layer = trained(16)
+    module.variables_of_layer = list(module.layer.trainable_variables)
+    module.states = traced(module.layer)
+    tf.saved_model.save(module, tmp_path)
+    rng = np.random.default_rng(6)
+    inputs, attention = (tf.constant(rng.uniform(size=shape).astype(np.float32)) for shape in ((3, 5, 16), (3, 5)))
+    results = []
+    reloaded = tf.saved_model.load(tmp_path)
+    for states_of in (module.states, reloaded.states):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, attention])
+            states = states_of(inputs, attention, tf.constant(MASK))
+        results.append([states, *tape.gradient(states, [inputs, attention])])
+    for before, after in zip(*results, strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-7)
 
 
 def test_ten_thousand_steps() -> None:

@@ -90,6 +90,32 @@ def test_against_numpy(mask: np.ndarray | None) -> None:
     np.testing.assert_array_equal(layer(target, history, mask=mask), output)
 
 
+def test_gradients_against_numeric_differentiation() -> None:
+    layer = trained(auxiliary_weight=0.5, dtype="float64")
+    target, history = (values.astype(np.float64) for values in batch())
+    by_output = np.random.default_rng(3).normal(size=target.shape)
+
+    def total() -> float:
+        output, interests = dien(layer, target, history, MASK)
+        return float(np.sum(by_output * output)) + 0.5 * auxiliary_loss(interests, history, MASK)
+
+    sources = [tf.constant(target), tf.constant(history), *layer.trainable_variables]
+    with tf.GradientTape() as tape:
+        tape.watch(sources[:2])
+        output = layer(*sources[:2], mask=MASK, training=True)
+        loss = tf.reduce_sum(by_output * output) + layer.losses[0]
+    gradients = [np.asarray(gradient) for gradient in tape.gradient(loss, sources)]
+    weights = [variable.numpy() for variable in layer.trainable_variables]
+    for gradient, value in zip(gradients, [target, history, *weights], strict=True):
+        for place in np.ndindex(value.shape):
+            middle, ends = value[place], []
+            for value[place] in (middle + 1e-5, middle - 1e-5, middle):
+                for variable, weight in zip(layer.trainable_variables, weights, strict=True):
+                    variable.assign(weight)
+                ends.append(total())
+            np.testing.assert_allclose(gradient[place], (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
 def foretelling_half() -> DIEN:
     """Of dimension 1, with h_t = 1/2 after every behaviour: u = sigmoid(50) = 1, h~ = tanh(arctanh(1/2))."""
     layer = DIEN()
@@ -194,6 +220,17 @@ def test_fit_adds_the_auxiliary_loss(make: Any) -> None:
     # Outside of training the loss is that of the clicks.
     layer.set_weights(before)
     np.testing.assert_allclose(model.evaluate(inputs, clicks, verbose=0), click_loss, rtol=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(keras, "ops"), reason="tf_keras does not ask layers whether XLA can compile them")
+def test_keras_leaves_xla_aside_before_the_layer_is_built() -> None:
+    target, history = batch()
+    model = OwnModel(DIEN())
+    with pytest.warns(UserWarning, match="Model doesn't support `jit_compile=True`"):
+        model.compile("sgd", "binary_crossentropy", jit_compile=True)
+    inputs = {"target": target, "history": history, "mask": MASK}
+    run = model.fit(inputs, np.array([[1.0], [0.0], [1.0], [0.0]], np.float32), verbose=0)
+    assert math.isfinite(run.history["loss"][0])
 
 
 def test_ten_thousand_behaviours() -> None:
