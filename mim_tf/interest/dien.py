@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.interest.augru import AUGRU
-from mim_tf.interest.behaviours import bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import checked
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.packed_steps import PackedSteps, distinct_rows
 from mim_tf.interest.precision import at_least_float32
@@ -91,11 +91,7 @@ class DIEN(InterestLayer):
         training: bool | None = None,
     ) -> tf.Tensor:
         """Return the last state of the interest that leads to the target."""
-        target = float_tensor(target, "target", 2, self.compute_dtype)
-        history = float_tensor(history, "history", 3, self.compute_dtype)
-        check_match(target, history)
-        mask = bool_mask(mask, history)
-        real = tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+        target, history, real = checked(target, history, mask, self.compute_dtype)
         # Packed once for all: neither recurrence, attention nor loss spends time on padding.
         steps = PackedSteps.of(real)
         behaviours = steps.pack(history)

@@ -160,8 +160,8 @@ class RankingNetwork(keras.Model):
     def _matches(self, h_b: tf.Tensor, target: tf.Tensor, features: Features) -> list[tf.Tensor]:
         """Each interest times the target's embedding of its kind.
 
-        Of the ID interest it is as many columns as whole vectors of the space of `h_ID` fit into: SIM's holds two, BST's
-        one and what it makes of time, which a target has none of.
+        Of the ID interest it is as many columns as whole vectors of the space of `h_ID` fit into: SIM's holds two,
+        BST's one and what it makes of time, which a target has none of.
         """
         kinds = [tf.cast(features["item_content"], h_b.dtype)] if self.content else []
         kinds += [target] if self.fusion else []
