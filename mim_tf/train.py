@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.errors import SettingsError
-from mim_tf.training.stages import LEGACY_KERAS_STAGES, run_stage
+from mim_tf.training.stages import LEGACY_KERAS_STAGES, check_early, run_stage
 from mim_tf.workdir import STAGES
 
 _EPILOG = """\
@@ -47,6 +47,8 @@ def main() -> None:
     strategies = {settings.pretrain.strategy, settings.csft.strategy, settings.rank.strategy}
     if len(stages) > 1 and (several := strategies & {"multi_worker", "parameter_server"}):
         raise SettingsError(f"--stage all runs in one place: with strategy {min(several)} run the stages one by one.")
+    if len(stages) > 1:
+        check_early(settings)
     for stage in stages:
         if stage in LEGACY_KERAS_STAGES and len(stages) > 1:
             _continue_as(stage, options_of(arguments))

@@ -1,4 +1,4 @@
-"""The commands' help and the sentences they end with when something is wrong, without TensorFlow being imported."""
+"""The commands' help and the sentences they end with when something is wrong, most without importing TensorFlow."""
 
 import subprocess
 import sys
@@ -41,6 +41,10 @@ def test_help_shows_an_example_or_the_defaults(module: str) -> None:
         (["mim_tf.evaluate"], "rank is not finished. Run first: python -m mim_tf.train --stage rank"),
         (["mim_tf.export", "--to", "models"], "rank is not finished. Run first"),
         (["mim_tf.train", "--stage", "rank", "--set", "rank.layers=3"], "`rank.layers` is not a setting. Known here:"),
+        (
+            ["mim_tf.train", "--stage", "all", "--set", "rank.ubm_options.layers=3"],  # before any stage runs
+            "`rank.ubm_options` must be arguments of sim: search, top_k",
+        ),
         (["mim_tf.train", "--stage", "csft", "--cpu-devices", "0"], "--cpu-devices must be at least 1. Received: 0."),
         (["mim_tf.prepare", "--set", "data.items=none.parquet"], "none.parquet"),
     ],

@@ -9,6 +9,7 @@ from mim_tf.interest.augru_states import augru_states
 from mim_tf.interest.behaviours import bool_mask, float_tensor
 from mim_tf.interest.packed_steps import PackedSteps
 from mim_tf.interest.precision import at_least_float32
+from mim_tf.interest.sizes import check_sizes
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -24,8 +25,8 @@ class AUGRU(keras.layers.Layer):
 
     Keras' GRU with `reset_after=True` calls the old state's share the update gate: its `z` is `1 - u`.
 
-    Padding takes no time: step t is computed for those users alone who have t real steps. XLA, which wants to know all
-    shapes, cannot compile that.
+    Padding takes no time: step t is computed for those users alone who have at least t real steps. XLA, which wants to
+    know all shapes, cannot compile that.
 
     Args:
         units: dimension of the state.
@@ -56,8 +57,7 @@ class AUGRU(keras.layers.Layer):
     """
 
     def __init__(self, units: int, **kwargs: Any) -> None:
-        if not (isinstance(units, int) and units > 0):
-            raise ValueError(f"`units` must be an integer above 0. Received: {units}.")
+        check_sizes(units=units)
         super().__init__(autocast=False, **kwargs)
         self.units = units
         self.supports_masking = True
@@ -82,7 +82,7 @@ class AUGRU(keras.layers.Layer):
         mask = bool_mask(mask, inputs)
         steps = PackedSteps.of(tf.ones(tf.shape(inputs)[:2], tf.bool) if mask is None else mask)
         if attention is not None:
-            attention = steps.pack(self._checked(attention, inputs))
+            attention = steps.pack(self._checked_attention(attention, inputs))
         return steps.passed_on(self.states_of(steps, steps.pack(inputs), attention))
 
     def states_of(self, steps: PackedSteps, inputs: tf.Tensor, attention: tf.Tensor | None = None) -> tf.Tensor:
@@ -110,7 +110,7 @@ class AUGRU(keras.layers.Layer):
         states = augru_states(of_inputs, weights[:, tf.newaxis], recurrent_kernels, steps.bounds)
         return tf.cast(states, self.compute_dtype)
 
-    def _checked(self, attention: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+    def _checked_attention(self, attention: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
         """Return the attention in at least float32."""
         attention = float_tensor(attention, "attention", 2, at_least_float32(self.compute_dtype))
         if not attention.shape.is_compatible_with(inputs.shape[:2]):

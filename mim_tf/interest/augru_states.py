@@ -13,7 +13,7 @@ _ARRAY = tf.TensorShape(None)  # how a loop calls the shape of an array
 
 
 class _Kept(NamedTuple):
-    """What the gradient needs of all steps, `[real, units]` each but the first.
+    """What the gradient needs of all steps: first arrays over the steps, then tensors, `[real, units]` but the first.
 
     Attributes:
         states: `[first + real, units]`, those before the first step, and those after each.
@@ -95,18 +95,18 @@ def _backward(
         (previous,) = _rows_of_step(t, previous_bounds, kept.states)
         # Users whose last step this is have no gradient from later ones.
         by_state = by_own + tf.pad(by_state, [[0, users - tf.shape(by_state)[0]], [0, 0]])
-        at_step = _Kept(previous[:users], *gates)
-        by_state, by_weight, by_gates, by_products = _backward_step(by_state, weight, at_step)
+        previous = previous[:users]
+        by_state, by_weight, by_gates, by_products = _backward_step(by_state, weight, previous, *gates)
         for by_product, kernel in zip(by_products, kernels, strict=True):
             by_state += tf.matmul(by_product, kernel, transpose_b=True)
         by_kernels = [
-            by_kernel + tf.matmul(at_step.states, by_product, transpose_a=True)
+            by_kernel + tf.matmul(previous, by_product, transpose_a=True)
             for by_kernel, by_product in zip(by_kernels, by_products, strict=True)
         ]
         by_inputs = [array.write(t, by_gate) for array, by_gate in zip(by_inputs, by_gates, strict=True)]
         return t - 1, by_state, by_inputs, by_weights.write(t, by_weight), by_kernels
 
-    nobody = by_states[bounds[-1, 0] :]  # after the last step; [0, units]
+    nobody = tf.zeros([0, units], dtype)  # goes on after the last step
     arrays = [_array(dtype, steps, units) for _ in kernels], _array(dtype, steps, 1)
     zeros = [tf.zeros_like(kernel) for kernel in kernels]
     shapes = (
@@ -121,12 +121,19 @@ def _backward(
     return [array.concat() for array in by_inputs], by_weights.concat(), by_kernels
 
 
-def _backward_step(by_state: tf.Tensor, weight: tf.Tensor, at_step: _Kept) -> tuple[Any, ...]:
+def _backward_step(
+    by_state: tf.Tensor,
+    weight: tf.Tensor,
+    previous: tf.Tensor,
+    update: tf.Tensor,
+    reset: tf.Tensor,
+    recalled: tf.Tensor,
+    new: tf.Tensor,
+) -> tuple[Any, ...]:
     """Return the gradients of h_(t-1) but for its products, of a_t, of each gate's argument, of the products U h_(t-1).
 
     TensorFlow's kernels of the derivatives take the result y: `by_y * y * (1 - y)` and `by_y * (1 - y * y)`.
     """
-    previous, update, reset, recalled, new = at_step
     by_share, by_move = by_state * (new - previous), by_state * (weight * update)  # of a_t u_t and h~_t
     by_update = tf.raw_ops.SigmoidGrad(y=update, dy=weight * by_share)
     by_new = tf.raw_ops.TanhGrad(y=new, dy=by_move)

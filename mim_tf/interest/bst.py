@@ -10,6 +10,7 @@ from mim_tf.interest.cross_features import time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.masked_softmax import masked_softmax
 from mim_tf.interest.precision import at_least_float32
+from mim_tf.interest.sizes import check_sizes
 from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
@@ -79,13 +80,10 @@ class BST(InterestLayer):
         time_dim: int = 8,
         **kwargs: Any,
     ) -> None:
-        for name, value in (("heads", heads), ("head_dim", 1 if head_dim is None else head_dim), ("blocks", blocks)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
+        check_sizes(heads=heads, head_dim=1 if head_dim is None else head_dim, blocks=blocks)
+        check_sizes(0, time_dim=time_dim)
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1). Received: {dropout}.")
-        if time_dim < 0:
-            raise ValueError(f"`time_dim` must be at least 0. Received: {time_dim}.")
         super().__init__(**kwargs)
         self.heads = heads
         self.head_dim = head_dim

@@ -9,7 +9,7 @@ from tensorflow import keras
 from mim_tf.interest.augru import AUGRU
 from mim_tf.interest.behaviours import checked
 from mim_tf.interest.interest_layer import InterestLayer
-from mim_tf.interest.packed_steps import PackedSteps, distinct_rows
+from mim_tf.interest.packed_steps import PackedSteps, gather_distinct
 from mim_tf.interest.precision import at_least_float32
 
 
@@ -114,16 +114,17 @@ class DIEN(InterestLayer):
     def _auxiliary_loss(
         self, steps: PackedSteps, real: tf.Tensor, interests: tf.Tensor, behaviours: tf.Tensor
     ) -> tf.Tensor:
-        """Return L_aux, a scalar, of `[real, dim]` each; 0 where there is no pair."""
+        """Return L_aux, a scalar, of interests and behaviours `[real, dim]`; 0 where there is no pair."""
         wide = at_least_float32(self.compute_dtype)
         pairs = real[:, :-1] & real[:, 1:] & tf.roll(real[:, 1:], -1, axis=0)
         pairs &= tf.shape(real)[0] > 1  # a user alone would be their own negative
-        own, next_own = steps.latest[:, :-1], steps.latest[:, 1:]
-        rows = (tf.boolean_mask(of, pairs) for of in (own, next_own, tf.roll(next_own, -1, axis=0)))
-        values = (interests, behaviours, behaviours)
-        interests, positives, negatives = (
-            tf.cast(distinct_rows(of, some), wide) for of, some in zip(values, rows, strict=True)
-        )  # [pairs, dim]
+
+        def paired(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+            return tf.cast(gather_distinct(values, tf.boolean_mask(rows, pairs)), wide)  # [pairs, dim]
+
+        now, following = steps.latest[:, :-1], steps.latest[:, 1:]
+        interests = paired(interests, now)
+        positives, negatives = paired(behaviours, following), paired(behaviours, tf.roll(following, -1, axis=0))
         follows, does_not = (tf.reduce_sum(interests * others, axis=1) for others in (positives, negatives))
         # -log sigmoid(x) = softplus(-x) and -log(1 - sigmoid(x)) = softplus(x), of any finite x.
         losses = tf.nn.softplus(-follows) + tf.nn.softplus(does_not)

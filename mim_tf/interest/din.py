@@ -10,6 +10,7 @@ from mim_tf.interest.behaviours import checked
 from mim_tf.interest.dice import Dice
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
+from mim_tf.interest.sizes import check_sizes
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -51,8 +52,8 @@ class DIN(InterestLayer):
 
     def __init__(self, hidden_units: Sequence[int] = (80, 40), activation: str = "dice", **kwargs: Any) -> None:
         hidden_units = tuple(hidden_units)
-        if not all(isinstance(units, int) and units > 0 for units in hidden_units):
-            raise ValueError(f"`hidden_units` must be integers above 0. Received: {hidden_units}.")
+        for units in hidden_units:
+            check_sizes(hidden_units=units)
         if not isinstance(activation, str):
             raise ValueError(f'`activation` must be "dice" or a Keras activation\'s name. Received: {activation}.')
         super().__init__(**kwargs)

@@ -36,8 +36,8 @@ class PackedSteps(NamedTuple):
         sizes = tf.reduce_sum(tf.cast(tf.sequence_mask(counts, steps), tf.int32), axis=0)  # users of each step
         bounds = tf.concat([[0], tf.cumsum(sizes)], axis=0)
 
-        def rows(done: tf.Tensor, ranks: tf.Tensor) -> tf.Tensor:
-            return tf.where(done > 0, tf.gather(bounds, tf.maximum(done - 1, 0)) + ranks, -1)
+        def rows(done: tf.Tensor, rank: tf.Tensor) -> tf.Tensor:
+            return tf.where(done > 0, tf.gather(bounds, tf.maximum(done - 1, 0)) + rank, -1)
 
         latest = rows(tf.cumsum(real, axis=1), ranks[:, tf.newaxis])
         places = tf.where(mask)  # [real, 2], user by user
@@ -48,7 +48,7 @@ class PackedSteps(NamedTuple):
     def pack(self, values: tf.Tensor) -> tf.Tensor:
         """Return the rows, `[real, ...]`, of `[batch, length, ...]`."""
         flat = tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], axis=0))
-        return distinct_rows(flat, self.users * tf.shape(values)[1] + self.positions)
+        return gather_distinct(flat, self.users * tf.shape(values)[1] + self.positions)
 
     def passed_on(self, states: tf.Tensor) -> tf.Tensor:
         """Return what padding makes of `[real, units]`: the latest state at each position, `[batch, length, units]`.
@@ -62,7 +62,7 @@ class PackedSteps(NamedTuple):
         return tf.gather(_with_zeros(states), self.last + 1)
 
 
-def distinct_rows(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+def gather_distinct(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Return `tf.gather(values, rows)` of int32 rows among which none is twice.
 
     Its gradient is such a gather too, where that of `tf.gather` adds up: on CPUs several times as slow.

@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.interest.sizes import check_sizes
+
 _BUCKETS = 32
 # Bucket b holds gaps of 2^(b-1) to 2^b seconds, bucket 0 those below a second, the last one all from 34 years on.
 _BOUNDARIES = [float(2**power) for power in range(_BUCKETS - 1)]
@@ -41,8 +43,7 @@ class TimeGapEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, dim: int, **kwargs: Any) -> None:
-        if dim < 1:
-            raise ValueError(f"`dim` must be above 0. Received: {dim}.")
+        check_sizes(dim=dim)
         super().__init__(autocast=False, **kwargs)
         self.dim = dim
 

@@ -10,6 +10,7 @@ from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.selection import highest
+from mim_tf.interest.sizes import check_sizes
 from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
@@ -75,12 +76,8 @@ class TWIN(InterestLayer):
         category_dim: int = 8,
         **kwargs: Any,
     ) -> None:
-        for name, value in (("top_k", top_k), ("heads", heads), ("key_dim", key_dim)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {value}.")
-        for name, value in (("time_dim", time_dim), ("category_dim", category_dim)):
-            if value < 0:
-                raise ValueError(f"`{name}` must be at least 0. Received: {value}.")
+        check_sizes(top_k=top_k, heads=heads, key_dim=key_dim)
+        check_sizes(0, time_dim=time_dim, category_dim=category_dim)
         super().__init__(**kwargs)
         self.top_k = top_k
         self.heads = heads

@@ -23,9 +23,10 @@ class RankingNetwork(keras.Model):
 
     ID, category and feature embeddings of an item make its `h_ID`; CiUBM turns target and history into `h_B`, equation
     (9); deepCTR turns `h_B`, its product with the target, the target's `h_ID` and the features of the impression into a
-    logit. The product gives each interest the target's embedding of its own kind: for (7) it holds the sum of squared
-    cosines, which an MLP would have to learn to multiply. Content embeddings are an input: where they come from (a
-    table, parameter machines, an encoder) is not the network's business.
+    logit. The product gives each interest the target's embedding of its own kind (of an ID interest as many columns as
+    whole `h_ID` fit into): for (7) it holds the sum of squared cosines, which an MLP would have to learn to multiply.
+    Content embeddings are an input: where they come from (a table, parameter machines, an encoder) is not the network's
+    business.
 
     A Keras model like any other, in Keras 3 and tf_keras; `RankingModel` makes a TFRS model of it.
 
@@ -160,14 +161,14 @@ class RankingNetwork(keras.Model):
     def _matches(self, h_b: tf.Tensor, target: tf.Tensor, features: Features) -> list[tf.Tensor]:
         """Each interest times the target's embedding of its kind.
 
-        Of the ID interest it is as many columns as whole vectors of the space of `h_ID` fit into: SIM's holds two,
-        BST's one and what it makes of time, which a target has none of.
+        Of the ID interest as many columns as whole vectors of the space of `h_ID` fit into are taken as such: two of
+        SIM's after its soft search, one of BST's, whose other columns tell of time.
         """
         kinds = [tf.cast(features["item_content"], h_b.dtype)] if self.content else []
         kinds += [target] if self.fusion else []
-        of_others = sum(kind.shape[-1] for kind in kinds)
-        vectors, rest = divmod(h_b.shape[-1] - of_others, target.shape[-1])
-        of_id, _, of_others = tf.split(h_b, [-1, rest, of_others], axis=-1)
+        others = sum(kind.shape[-1] for kind in kinds)
+        vectors, rest = divmod(h_b.shape[-1] - others, target.shape[-1])
+        of_id, _, of_others = tf.split(h_b, [-1, rest, others], axis=-1)
         kinds = [target] * vectors + kinds
         return [tf.concat([of_id, of_others], axis=-1) * tf.concat(kinds, axis=-1)] if kinds else []
 

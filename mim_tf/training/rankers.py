@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from mim_tf.data.column_statistics import ColumnStatistics
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.errors import DataError, SettingsError, StageError
-from mim_tf.interest import UBMS
 from mim_tf.ranking import (
     BucketisedEmbedding,
     DeepCTR,
@@ -30,10 +28,10 @@ from mim_tf.settings import (
     BucketisedSettings,
     FeatureSettings,
     HashedSettings,
-    RankSettings,
     Settings,
     VocabularySettings,
 )
+from mim_tf.training.behaviour_model import behaviour_model
 from mim_tf.training.encoded_items import EncodedItems
 from mim_tf.training.models import records_folder
 from mim_tf.training.represent import fingerprint_file, store_path
@@ -138,7 +136,7 @@ def build_network(
         )
     try:
         return RankingNetwork(
-            _ubm(options) if options.id_interest or not with_content else None,  # the base has nothing else
+            behaviour_model(options) if options.id_interest or not with_content else None,  # the base has nothing else
             content=options.content and with_content,
             fusion=options.fusion and with_content,
             query=options.query and with_content,
@@ -151,28 +149,10 @@ def build_network(
             ),
             tower=DeepCTR(options.tower_units, options.activation, options.cross_layers, options.dropout, name="tower"),
         )
+    except SettingsError:  # names its setting itself
+        raise
     except ValueError as error:
         raise SettingsError(f"rank: {error}") from error
-
-
-def _ubm(options: RankSettings) -> keras.layers.Layer:
-    """The user behaviour model.
-
-    Raises:
-        SettingsError: it has no such arguments, or not such values of them.
-    """
-    layer, arguments = UBMS[options.ubm], options.ubm_options
-    known = [name for name in inspect.signature(layer).parameters if name != "kwargs"]
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
-        raise SettingsError(
-            f"`rank.ubm_options` must be arguments of {options.ubm}: {', '.join(known) or 'it has none'}. "
-            f"Received: {', '.join(unknown)}."
-        )
-    try:
-        return layer(**arguments)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"`rank.ubm_options`: {error}") from error
 
 
 def _layers(

@@ -56,6 +56,16 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_d
     print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
 
 
+def check_early(settings: Settings) -> None:
+    """Refuse what only the last stage would find out, hours later.
+
+    Raises:
+        SettingsError: `rank.ubm_options` does not fit `rank.ubm`.
+    """
+    set_keras_mode(legacy=False)  # that of the first stage
+    importlib.import_module("mim_tf.training.behaviour_model").behaviour_model(settings.rank)
+
+
 def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int) -> dict[str, float]:
     set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
     if cpu_devices > 1:

@@ -288,7 +288,7 @@ def test_half_precision_does_not_lose_small_weights() -> None:
 
 @pytest.mark.parametrize("units", [0, -1, 2.0])
 def test_units_out_of_range(units: float) -> None:
-    with pytest.raises(ValueError, match=f"`units` must be an integer above 0. Received: {units}"):
+    with pytest.raises(ValueError, match=f"`units` must be an integer of at least 1. Received: {units}"):
         AUGRU(units)
 
 

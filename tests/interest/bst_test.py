@@ -198,10 +198,10 @@ def test_fit_moves_every_weight(blocks: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"heads": 0}, "`heads` must be at least 1. Received: 0"),
-        ({"head_dim": 0}, "`head_dim` must be at least 1. Received: 0"),
-        ({"blocks": 0}, "`blocks` must be at least 1. Received: 0"),
-        ({"time_dim": -1}, "`time_dim` must be at least 0. Received: -1"),
+        ({"heads": 0}, "`heads` must be an integer of at least 1. Received: 0"),
+        ({"head_dim": 0}, "`head_dim` must be an integer of at least 1. Received: 0"),
+        ({"blocks": 0}, "`blocks` must be an integer of at least 1. Received: 0"),
+        ({"time_dim": -1}, "`time_dim` must be an integer of at least 0. Received: -1"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\). Received: 1.0"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.interest.packed_steps import PackedSteps, distinct_rows
+from mim_tf.interest.packed_steps import PackedSteps, gather_distinct
 
 pytestmark = pytest.mark.both_kerases
 # Two behaviours with a hole between, none, three, one at the end.
@@ -51,12 +51,12 @@ def test_each_step_goes_on_with_the_first_users_of_the_one_before(users: int, le
 
 
 @pytest.mark.parametrize("rows", [[4, 0, 2], [], [1, 3, 0, 2, 4]])
-def test_distinct_rows_are_those_of_gather_with_its_gradient(rows: list[int]) -> None:
+def test_gather_distinct_are_those_of_gather_with_its_gradient(rows: list[int]) -> None:
     rng = np.random.default_rng(1)
     values, by_rows = tf.constant(rng.normal(size=(5, 3))), rng.normal(size=(len(rows), 3))
     with tf.GradientTape() as tape:
         tape.watch(values)
-        taken = distinct_rows(values, tf.constant(rows, tf.int32))
+        taken = gather_distinct(values, tf.constant(rows, tf.int32))
     np.testing.assert_array_equal(taken, values.numpy()[rows])
     expected = np.zeros((5, 3))
     expected[rows] = by_rows

@@ -184,10 +184,13 @@ def test_half_precision_makes_no_ties(policy: str) -> None:
     ("arguments", "message"),
     [
         ({"search": "softly"}, "`search` must be one of hard, soft. Received: 'softly'"),
-        ({"top_k": 0}, "`top_k` must be at least 1. Received: 0"),
-        ({"heads": 0}, "`heads` must be at least 1. Received: 0"),
-        ({"key_dim": -1}, "`key_dim` must be at least 1. Received: -1"),
-        ({"time_dim": -1}, "`time_dim` must be at least 0. Received: -1"),
+        ({"top_k": 0}, "`top_k` must be an integer of at least 1. Received: 0"),
+        ({"heads": 0}, "`heads` must be an integer of at least 1. Received: 0"),
+        ({"heads": True}, "`heads` must be an integer of at least 1. Received: True"),
+        ({"top_k": 2.5}, r"`top_k` must be an integer of at least 1. Received: 2\.5"),
+        ({"time_dim": "8"}, "`time_dim` must be an integer of at least 0. Received: '8'"),
+        ({"key_dim": -1}, "`key_dim` must be an integer of at least 1. Received: -1"),
+        ({"time_dim": -1}, "`time_dim` must be an integer of at least 0. Received: -1"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:

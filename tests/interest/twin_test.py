@@ -184,11 +184,11 @@ def test_a_history_of_ten_thousand_in_half_precision(policy: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"top_k": 0}, "`top_k` must be at least 1. Received: 0"),
-        ({"heads": 0}, "`heads` must be at least 1. Received: 0"),
-        ({"key_dim": -1}, "`key_dim` must be at least 1. Received: -1"),
-        ({"time_dim": -1}, "`time_dim` must be at least 0. Received: -1"),
-        ({"category_dim": -2}, "`category_dim` must be at least 0. Received: -2"),
+        ({"top_k": 0}, "`top_k` must be an integer of at least 1. Received: 0"),
+        ({"heads": 0}, "`heads` must be an integer of at least 1. Received: 0"),
+        ({"key_dim": -1}, "`key_dim` must be an integer of at least 1. Received: -1"),
+        ({"time_dim": -1}, "`time_dim` must be an integer of at least 0. Received: -1"),
+        ({"category_dim": -2}, "`category_dim` must be an integer of at least 0. Received: -2"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:

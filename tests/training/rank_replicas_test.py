@@ -21,7 +21,7 @@ PATIENCE = 400  # seconds, of a machine that does much else
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rank")
-    make_workdir(folder)
+    make_workdir(folder, ubm="dien", ubm_options={"auxiliary_weight": 0})  # its negatives would be of a replica
     return folder
 
 
