@@ -17,8 +17,9 @@ and fusion modules, of all seeds - scores the validation impressions anew and pr
   log_loss           cross-entropy per impression, natural logarithm
   calibration_error  how far predicted and observed click rates are apart, over 20 bins of as many impressions
 
-as means over the seeds with 95% confidence intervals, and of the first seed with intervals over users (bootstrap);
-then the AUC by category and by ten groups of the items' age.
+and of the two models' AUC the relative improvement, (auc - 0.5) / (base auc - 0.5) - 1, which says little where
+base is near 0.5. All this as means over the seeds with 95% confidence intervals, and of the first seed with intervals
+over users (bootstrap); then the AUC by category and by ten groups of the items' age, means over the seeds.
 
 example:
   python -m mim_tf.evaluate --config configs/demo.yaml --workdir build/demo

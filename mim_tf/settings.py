@@ -428,19 +428,39 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _problem(entry: Any) -> str:
     """One of pydantic's errors in our words, with the known keys where one is unknown."""
     path = [str(part) for part in entry["loc"]]
+    if path[:2] == ["rank", "features"]:
+        del path[3:4]  # pydantic puts the kind of feature there
+    name = ".".join(path)
     if entry["type"] == "extra_forbidden":
-        known = ", ".join(sorted(_section_at(path[:-1]).model_fields))
-        return f"`{'.'.join(path)}` is not a setting. Known here: {known}."
+        known = ", ".join(sorted(_section_at([str(part) for part in entry["loc"][:-1]]).model_fields))
+        return f"`{name}` is not a setting. Known here: {known}."
     if entry["type"] == "missing":
-        return f"`{'.'.join(path)}` must be set."
+        return f"`{name}` must be set."
+    if entry["type"] == "union_tag_not_found":
+        return f"`{name}.kind` must be set."
     if isinstance(entry["input"], dict):  # a rule between settings names them itself
-        return f"`{'.'.join(path)}`: {entry['msg'].removeprefix('Value error, ')}."
-    return f"`{'.'.join(path)}`: {entry['msg']}. Received: {entry['input']!r}."
+        rule = entry["msg"].removeprefix("Value error, ")
+        return f"`{name}`: {rule}." if name else f"{rule}."
+    return f"`{name}`: {entry['msg']}. Received: {entry['input']!r}."
 
 
 def _section_at(path: list[str]) -> type[Section]:
-    section: type[Section] = Settings
+    """The section at a path of pydantic's, in which keys of a mapping and kinds of a union are parts too."""
+    sections: list[type[Section]] = [Settings]
     for name in path:
-        kinds = (section.model_fields[name].annotation, *get_args(section.model_fields[name].annotation))
-        section = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
-    return section
+        of_field = [section for section in sections if name in section.model_fields]
+        if of_field:
+            sections = _sections_in(of_field[0].model_fields[name].annotation)
+        else:
+            sections = [section for section in sections if name in _kinds_of(section)] or sections
+    return sections[0]
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
+
+
+def _kinds_of(section: type[Section]) -> tuple[Any, ...]:
+    return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()

@@ -24,7 +24,7 @@ A finished stage says so and does nothing; an interrupted one continues.
 Watch the training: tensorboard --logdir DIR
 
 example:
-  python -m mim_tf.train --stage csft --config configs/demo.yaml --workdir build/demo --set csft.epochs=3
+  python -m mim_tf.train --stage csft --config configs/demo.yaml --workdir build/mine --set csft.epochs=3
 """
 
 

@@ -19,6 +19,11 @@ def example(number: int = 0) -> str:
     return blocks[number]
 
 
+def test_no_section_stands_there_twice() -> None:
+    headings = re.findall(r"^## .*", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(headings) == len(set(headings))
+
+
 def test_it_is_short() -> None:
     assert len([line for line in example().splitlines() if line and "import" not in line]) <= 10
 

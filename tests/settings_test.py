@@ -48,6 +48,11 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
     ("override", "message"),
     [
         ("rank.ubn=din", r"`rank\.ubn` is not a setting\. Known here: activation, .*ubm"),
+        (
+            "rank.features={user_id: {kind: hashed, bin: 8}}",
+            r"  `rank\.features\.user_id\.bin` is not a setting\. Known here: bins, dim, kind\.",
+        ),
+        ("rank.features={user_id: {bins: 8}}", r"  `rank\.features\.user_id\.kind` must be set\."),
         ("ranking.ubm=din", r"`ranking` is not a setting\. Known here: csft, data, encoders"),
         ("encoders.vision.size=64", r"`encoders\.vision\.size` is not a setting\. Known here: image_size, lora_rank"),
         ("rank.epochs=0", r"`rank\.epochs`: .*greater than or equal to 1.*Received: 0"),

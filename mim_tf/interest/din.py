@@ -51,6 +51,8 @@ class DIN(InterestLayer):
     """
 
     def __init__(self, hidden_units: Sequence[int] = (80, 40), activation: str = "dice", **kwargs: Any) -> None:
+        if not isinstance(hidden_units, Sequence):
+            raise ValueError(f"`hidden_units` must be a sequence of integers. Received: {hidden_units!r}.")
         hidden_units = tuple(hidden_units)
         for units in hidden_units:
             check_sizes(hidden_units=units)

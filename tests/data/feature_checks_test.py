@@ -133,6 +133,7 @@ def test_integers_of_both_signs_in_json_stay_integers(check: Checker) -> None:
     [
         (pa.array([1, None, 3]), "parquet", 1, "None"),
         (pa.array([1.5, float("nan"), None]), "parquet", 2, "nan"),
+        (pa.array([1.5, float("nan"), 2.0]), "parquet", 1, "nan"),
         (pa.array([1.5, float("inf"), 2.0]), "parquet", 1, "inf"),
         (pa.array([1.5, -1e39, 2.0]), "parquet", 1, "-1e+39"),
         ([1.5, None, None], "csv", 2, "None"),

@@ -153,6 +153,7 @@ def test_the_weight_of_an_interest_is_not_normalised() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"hidden_units": 16}, r"`hidden_units` must be a sequence of integers\. Received: 16"),
         ({"hidden_units": (8, 0)}, "`hidden_units` must be an integer of at least 1. Received: 0"),
         ({"hidden_units": (8.0,)}, r"`hidden_units` must be an integer of at least 1. Received: 8\.0"),
         ({"activation": tf.nn.relu}, '`activation` must be "dice" or a Keras activation'),
