@@ -1,8 +1,8 @@
-"""The table's durable, versioned truth: a Lance dataset with one row per item."""
+"""The table's durable, versioned truth: a Lance dataset with one record per row."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,27 +11,45 @@ import numpy as np
 import pyarrow as pa
 
 from mim_tf.errors import StageError
-
-_ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
+from mim_tf.representation.store_commit import commit_records, retried
+from mim_tf.representation.store_records import (
+    ID_TYPES,
+    IN_USE,
+    Upsert,
+    changed_records,
+    matrix,
+    places_of,
+    record_schema,
+)
 
 
 class StoredEmbeddings(NamedTuple):
-    """A whole store in memory, in row order."""
+    """Embeddings of a store in memory, in the order of rows."""
 
     item_ids: np.ndarray  # [items] int64, or object holding str
-    embeddings: np.ndarray  # [items, dim] float16; an item's position is its row number
+    rows: np.ndarray  # [items] int64: the item's row in every table made from the store; there may be gaps
+    embeddings: np.ndarray  # [items, dim] float16
     encoder: str  # fingerprint of the encoder that made them
     version: int  # of the store
 
 
 class EmbeddingStore:
-    """Embeddings of one encoder, appended in transactions; every commit is a version.
+    """Embeddings of one encoder, written in transactions; every commit is a version.
 
-    Columns: `item_id`, `row` (the item's row in every table built from here, assigned by the store), `embedding`
-    (float16), `encoder` (fingerprint), `updated_at`. An interrupted append leaves the version before it.
+    Any number of processes may write at once, wherever they run: a commit that another one forestalled is made anew
+    from the newest version. What a killed writer had not committed is part of no version.
+
+    Rows: the store assigns every item its row. A new item gets a free row; an item whose embedding changes gets another
+    free row, and its old one is let go. A row let go in version `v` is free once no version before `v` can be read any
+    more, that is, after `compact` has removed them: until then a reader of such a version may need it. What holds a
+    removed version is refused its `changes`, and reads the whole store. Free rows are taken lowest first, and after
+    them new rows at the end, in the order of the items given.
+
+    Columns: see `record_schema`.
 
     Args:
-        path: folder of an existing store.
+        path: of an existing store: a folder, or a URI such as `s3://bucket/store.lance`. Lance takes an object store's
+            credentials and endpoint from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT` and so on).
 
     Raises:
         StageError: there is no store at `path`.
@@ -40,96 +58,211 @@ class EmbeddingStore:
     def __init__(self, path: str | Path):
         self.path = str(path)
         try:
-            self._dataset = lance.dataset(self.path)
-        except ValueError as error:
-            raise StageError(f"{self.path} is no embedding store.") from error
+            dataset = lance.dataset(self.path)
+        except (ValueError, OSError) as error:
+            raise StageError(f"{self.path} is no embedding store that can be opened: {error}") from error
+        columns = record_schema("int64", 1).names
+        if dataset.schema.names != columns:
+            raise StageError(
+                f"{self.path} is no embedding store: it must have the columns {', '.join(columns)}. "
+                f"Received: {', '.join(dataset.schema.names)}."
+            )
+        self._schema, self._session = dataset.schema, dataset.session()
 
     @classmethod
     def create(cls, path: str | Path, *, id_type: str, dim: int) -> EmbeddingStore:
         """An empty store.
 
         Args:
-            path: a folder that is empty or does not exist yet.
+            path: a folder that is empty or does not exist yet, or a URI.
             id_type: `int64` or `string`.
             dim: dimension of the embeddings.
         """
-        if id_type not in _ID_TYPES:
-            raise ValueError(f"`id_type` must be one of {', '.join(sorted(_ID_TYPES))}. Received: {id_type!r}.")
-        schema = pa.schema(
-            {
-                "item_id": _ID_TYPES[id_type],
-                "row": pa.int64(),
-                "embedding": pa.list_(pa.float16(), dim),
-                "encoder": pa.string(),
-                "updated_at": pa.timestamp("us", "UTC"),
-            }
-        )
-        lance.write_dataset(schema.empty_table(), str(path), mode="create")
+        if id_type not in ID_TYPES:
+            raise ValueError(f"`id_type` must be one of {', '.join(sorted(ID_TYPES))}. Received: {id_type!r}.")
+        lance.write_dataset(record_schema(id_type, dim).empty_table(), str(path), mode="create")
         return cls(path)
 
     def __len__(self) -> int:
-        return int(self._dataset.count_rows())
+        return int(self._open().count_rows(IN_USE))
 
     @property
     def dim(self) -> int:
         """Dimension of the embeddings."""
-        return int(self._dataset.schema.field("embedding").type.list_size)
+        return int(self._schema.field("embedding").type.list_size)
 
     @property
     def version(self) -> int:
-        """The latest version's number."""
-        return int(self._dataset.version)
+        """The newest version's number."""
+        return int(self._open().version)
+
+    @property
+    def versions(self) -> list[int]:
+        """The numbers of all versions that can be read, ascending."""
+        return _versions(self._open())
 
     @property
     def encoder(self) -> str | None:
         """Fingerprint of the encoder of all rows; None while there are none."""
-        first = self._dataset.to_table(columns=["encoder"], limit=1)
-        return first["encoder"][0].as_py() if len(first) else None
+        return _encoder(self._open())
 
-    def append(self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str) -> None:
-        """Commit the embeddings of new items as one version; each gets the next free row.
+    def upsert(
+        self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str, contents: np.ndarray | None = None
+    ) -> int:
+        """Commit new items, and other embeddings of known ones, as one version.
+
+        An item given with the bits it has is no change and keeps its row; where its digest differs, that is replaced.
+        If nothing differs, nothing is committed.
 
         Args:
-            item_ids: `[items]`, none of them in the store.
+            item_ids: `[items]`; of an item given twice the last counts.
             embeddings: `[items, dim]`, kept as float16.
             encoder: fingerprint of the encoder that made them.
+            contents: `[items]` str or None, digests of what they were made from. Not given: not known.
+
+        Returns:
+            A version that holds them: the one committed, or the newest if nothing differs.
 
         Raises:
-            ValueError: shapes that do not fit, a value that is not finite in float16, or another encoder than the
-                store's.
+            ValueError: shapes that do not fit, a missing id, a value that is not finite in float16, or another encoder
+                than the store's.
+            StageError: other writers were faster each time.
         """
-        if embeddings.shape != (len(item_ids), self.dim):
+        return self._commit(Upsert.checked(self._schema, item_ids, embeddings, encoder, contents), may_know=True)
+
+    def append(
+        self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str, contents: np.ndarray | None = None
+    ) -> int:
+        """An `upsert` that refuses items the store has.
+
+        Raises:
+            ValueError: as `upsert`, or an item that the store has.
+            StageError: other writers were faster each time.
+        """
+        return self._commit(Upsert.checked(self._schema, item_ids, embeddings, encoder, contents), may_know=False)
+
+    def read(self, version: int | None = None) -> StoredEmbeddings:
+        """The whole store in memory.
+
+        Args:
+            version: as of which; None for the newest.
+
+        Raises:
+            StageError: there is no such version, or no longer, or it is empty.
+        """
+        if version is None:
+            return retried(lambda dataset: self._stored(dataset, IN_USE), self._open)
+        self._check_version(version, "Read one that is there")
+        return self._stored(self._open(version), IN_USE)
+
+    def changes(self, since: int) -> StoredEmbeddings:
+        """The items whose embedding is new or changed after version `since`, as the newest version has them.
+
+        Args:
+            since: a version that can still be read. Of older ones it is not known any more what their rows held.
+
+        Raises:
+            StageError: there is no such version, or no longer, or the store is empty.
+        """
+
+        def changed(dataset: lance.LanceDataset) -> StoredEmbeddings:
+            self._check_version(since, "Read the whole store")
+            return self._stored(dataset, f"{IN_USE} AND version > {since}")
+
+        return retried(changed, self._open)
+
+    def contents_of(self, item_ids: np.ndarray) -> np.ndarray:
+        """Digests of what the items' embeddings were made from.
+
+        Args:
+            item_ids: `[items]`, each once.
+
+        Returns:
+            `[items]` str; None where the item is not known, or its digest.
+        """
+        known = retried(lambda dataset: dataset.to_table(columns=["item_id", "content"], filter=IN_USE), self._open)
+        places = places_of(known["item_id"], pa.array(item_ids, self._schema.field("item_id").type))
+        return known["content"].take(pa.array(places, mask=places < 0)).to_numpy()
+
+    def compact(self, *, keep_versions: int | None = None, older_than: timedelta | None = None) -> int:
+        """Put small files together, and remove old versions and what only they hold. Tagged versions stay.
+
+        Others may read and write meanwhile. What a killed writer left is removed when it is a week old: until then it
+        might be an unfinished commit.
+
+        Args:
+            keep_versions: how many versions stay, the newest ones; at least 1.
+            older_than: age from which versions are removed; the newest stays.
+
+        Returns:
+            Bytes freed.
+
+        Raises:
+            ValueError: not exactly one rule is given, or it is not positive.
+            StageError: other writers were faster each time.
+        """
+        if (keep_versions is None) == (older_than is None):
             raise ValueError(
-                f"`embeddings` must have the shape {(len(item_ids), self.dim)}. Received: {embeddings.shape}."
+                f"Either `keep_versions` or `older_than` must be given. Received: {keep_versions} and {older_than}."
             )
-        if self.encoder not in (None, encoder):
-            raise ValueError(f"`encoder` must be {self.encoder}, the one of all rows. Received: {encoder}.")
-        halves = embeddings.astype(np.float16)
-        if not np.isfinite(halves).all():
-            bad = item_ids[int(np.flatnonzero(~np.isfinite(halves).all(axis=1))[0])]
-            raise ValueError(f"`embeddings` must be finite in float16. Received: item {bad!r} with another value.")
-        schema, first_row = self._dataset.schema, len(self)
-        table = pa.table(
-            {
-                "item_id": pa.array(item_ids, schema.field("item_id").type),
-                "row": np.arange(first_row, first_row + len(item_ids)),
-                "embedding": pa.FixedSizeListArray.from_arrays(pa.array(halves.ravel()), self.dim),
-                "encoder": pa.array([encoder] * len(item_ids)),
-                "updated_at": pa.array([datetime.now(UTC)] * len(item_ids), pa.timestamp("us", "UTC")),
-            },
-            schema=schema,
-        )
-        self._dataset = lance.write_dataset(table, self.path, mode="append")
+        if keep_versions is not None and keep_versions < 1:
+            raise ValueError(f"`keep_versions` must be at least 1. Received: {keep_versions}.")
+        if older_than is not None and older_than <= timedelta(0):
+            raise ValueError(f"`older_than` must be positive. Received: {older_than}.")
+        retried(lambda dataset: dataset.optimize.compact_files(), self._open)
+        statistics = self._open().cleanup_old_versions(older_than, keep_versions, error_if_tagged_old_versions=False)
+        return int(statistics.bytes_removed)
 
-    def read(self) -> StoredEmbeddings:
-        """The whole store in memory, in row order.
+    def _open(self, version: int | None = None) -> lance.LanceDataset:
+        return lance.dataset(self.path, version=version, session=self._session)
 
-        Raises:
-            StageError: the store is empty.
-        """
-        table = self._dataset.to_table(columns=["item_id", "row", "embedding"]).sort_by("row")
-        encoder = self.encoder
+    def _commit(self, upsert: Upsert, *, may_know: bool) -> int:
+        def attempt(base: lance.LanceDataset) -> int:
+            if _encoder(base) not in (None, upsert.encoder):
+                raise ValueError(
+                    f"`encoder` must be {_encoder(base)}, the one of all rows. Received: {upsert.encoder}."
+                )
+            if not may_know:
+                _check_unknown(base, upsert.item_ids)
+            records = changed_records(base, _versions(base)[0], upsert)
+            if len(records):
+                commit_records(base, records)
+            return int(base.version) + bool(len(records))
+
+        return retried(attempt, self._open)
+
+    def _stored(self, dataset: lance.LanceDataset, condition: str) -> StoredEmbeddings:
+        encoder = _encoder(dataset)
         if encoder is None:
-            raise StageError(f"{self.path} holds no embeddings.")
-        embeddings = table["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, self.dim)
-        return StoredEmbeddings(table["item_id"].to_numpy(), embeddings, encoder, self.version)
+            raise StageError(f"{self.path} holds no embeddings in version {dataset.version}.")
+        table = dataset.to_table(columns=["item_id", "row", "embedding"], filter=condition)
+        rows = table["row"].to_numpy()
+        order = np.argsort(rows, kind="stable")  # timsort: fast where they are in order, as after a bulk filling
+        return StoredEmbeddings(
+            table["item_id"].to_numpy()[order], rows[order], matrix(table["embedding"])[order], encoder, dataset.version
+        )
+
+    def _check_version(self, version: int, remedy: str) -> None:
+        versions = self.versions
+        if version not in versions:
+            what = "was removed by `compact`" if 0 < version < versions[-1] else "does not exist"
+            raise StageError(
+                f"Version {version} of {self.path} {what}. {remedy}: there are {len(versions)} from "
+                f"{versions[0]} to {versions[-1]}."
+            )
+
+
+def _versions(dataset: lance.LanceDataset) -> list[int]:
+    return sorted(reference["version"] for reference in dataset.version_refs())
+
+
+def _encoder(dataset: lance.LanceDataset) -> str | None:
+    first = dataset.to_table(columns=["encoder"], filter=IN_USE, limit=1)
+    return first["encoder"][0].as_py() if len(first) else None
+
+
+def _check_unknown(base: lance.LanceDataset, item_ids: pa.Array) -> None:
+    places = places_of(base.to_table(columns=["item_id"])["item_id"], item_ids)
+    if (places >= 0).any():
+        known = item_ids[int(np.flatnonzero(places >= 0)[0])].as_py()
+        raise ValueError(f"`item_ids` must not be in the store. Received: {known!r}. Use `upsert`.")

@@ -5,45 +5,67 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-# Keys the index needs for itself; `item_keys` never makes them, and no item may have them as its id.
-_EMPTY, _DELETED = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
-RESERVED_IDS = (_EMPTY, _DELETED, -1)  # -1 pads histories
+from mim_tf.representation.item_keys import DELETED_KEY, EMPTY_KEY, check_item_ids, item_keys, spread
+from mim_tf.representation.row_precision import ROW_DTYPES, dequantise, quantise
+from mim_tf.representation.upsert_checks import upsert_checks
 
-
-def item_keys(item_ids: tf.Tensor) -> tf.Tensor:
-    """The int64 keys of item ids: int64 ids are their own keys, strings are hashed (FarmHash) to 0 .. 2^63 - 2."""
-    if item_ids.dtype == tf.string:
-        return tf.strings.to_hash_bucket_fast(item_ids, np.iinfo(np.int64).max)
-    return tf.cast(item_ids, tf.int64)
+_ITEMS_AT_ONCE = 2**16  # while a table is built; what it takes beside its rows
 
 
 class EmbeddingTable(tf.Module):
-    """A hash index of int64 keys over a matrix of frozen rows.
+    """A hash index of int64 keys over a matrix of rows, both of which can grow by new items.
 
     The index is a mutable `DenseHashTable` and the rows are a variable, so both are saved with a SavedModel's
-    variables: nothing large is ever a constant of the graph. The last row is zero and stands for unknown items.
+    variables: nothing large is ever a constant of the graph. A last row of zeros, after the spare ones, stands for
+    unknown items.
 
     Args:
-        item_ids: `[items]` int64, or str; item `i`'s embedding is row `i`.
-        embeddings: `[items, dim]`.
-        dtype: of the rows.
+        item_ids: `[items]` int64, or str.
+        embeddings: `[items, dim]`, finite in float16.
+        rows: `[items]`, the row of each item as the store assigned it, with gaps or not; 0, 1, .. by default.
+        version: of the store whose embeddings these are.
+        spare: rows beyond the last item's, for `upsert`.
+        dtype: `float16`, or `int8` with a float32 scale for each row: about half the memory.
 
     Raises:
-        ValueError: shapes that do not fit, an id that occurs twice, a reserved id, or two string ids with one key.
+        ValueError: shapes that do not fit, an id or a row that occurs twice, a reserved id, two string ids with one
+            key, a value that is not finite, or an unknown `dtype`.
     """
 
-    def __init__(self, item_ids: np.ndarray, embeddings: np.ndarray, dtype: tf.DType = tf.float16):
+    def __init__(
+        self,
+        item_ids: np.ndarray,
+        embeddings: np.ndarray,
+        *,
+        rows: np.ndarray | None = None,
+        version: int = 0,
+        spare: int = 0,
+        dtype: str = "float16",
+    ):
         super().__init__(name="embedding_table")
         items, self.dim = embeddings.shape
-        if item_ids.shape != (items,):
-            raise ValueError(f"`item_ids` must have the shape {(items,)}. Received: {item_ids.shape}.")
+        rows = np.arange(items) if rows is None else rows
+        _check_arguments(item_ids, rows, items, spare, dtype)
         self.id_dtype = tf.int64 if np.issubdtype(item_ids.dtype, np.integer) else tf.string
         keys = item_keys(tf.constant(item_ids, self.id_dtype))
-        _check_keys(item_ids, keys.numpy())
-        self._index = self._make_index(keys)
-        rows = np.zeros((items + 1, self.dim), dtype.as_numpy_dtype)
-        rows[:items] = embeddings
-        self._rows = tf.Variable(rows, trainable=False, name="rows")
+        check_item_ids(item_ids, keys.numpy())
+        self.capacity = int(rows.max(initial=-1)) + 1 + spare  # also the number of the row of zeros
+        shape = [self.capacity + 1, self.dim]
+        self._rows = tf.Variable(lambda: tf.zeros(shape, dtype), trainable=False, name="rows")
+        self._scales = None
+        if dtype == "int8":
+            self._scales = tf.Variable(lambda: tf.zeros(shape[:1]), trainable=False, name="scales")
+        self._version = tf.Variable([version], trainable=False, dtype=tf.int64, name="version")
+        for begin in range(0, items, _ITEMS_AT_ONCE):
+            chunk = slice(begin, begin + _ITEMS_AT_ONCE)
+            _check_finite(embeddings[chunk], item_ids[chunk])
+            self._write(tf.constant(rows[chunk], tf.int64), tf.constant(embeddings[chunk]))
+        self._index = self._make_index(spread(keys), tf.constant(rows, tf.int32))
+
+    @property
+    def version(self) -> tf.Tensor:
+        """The latest version of the store of which the table was told, int64 `[]`."""
+        return self._version[0]
 
     def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
         """Embeddings of items; an item that the table does not know gets a zero vector.
@@ -52,29 +74,124 @@ class EmbeddingTable(tf.Module):
             item_ids: `[...]` of the table's id type.
 
         Returns:
-            `[..., dim]` in the table's dtype.
+            `[..., dim]` float16, whatever the rows are kept in.
         """
-        keys = tf.reshape(item_keys(item_ids), [-1])  # the index takes vectors only
-        return tf.nn.embedding_lookup(self._rows, tf.reshape(self._index.lookup(keys), tf.shape(item_ids)))
+        return self._gather(self._find(item_ids))
 
-    def _make_index(self, keys: tf.Tensor) -> tf.lookup.experimental.DenseHashTable:
-        """Row numbers by key."""
-        items = len(keys)
+    def lookup_with_hits(self, item_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`lookup`, and which items the table knows.
+
+        Both come from one look into the index: asked apart, an `upsert` between the two could let them disagree.
+
+        Args:
+            item_ids: `[...]` of the table's id type.
+
+        Returns:
+            `[..., dim]` float16, and `[...]` bool.
+        """
+        rows = self._find(item_ids)
+        return self._gather(rows), rows < self.capacity
+
+    def upsert(self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, version: tf.Tensor) -> tf.Tensor:
+        """Add items, or point known ones to new rows. All checks come first: what is refused changes nothing.
+
+        Vectors are written before the index learns of them, so a `lookup` meanwhile sees an item as it was or as it
+        is, never without its vector. Calls may run in parallel with look-ups and with each other, and be repeated.
+        What they rely on is the store's doing, and cannot be checked here:
+
+        - A row belongs to one item, and is given to another only when no table still reads it for the first.
+        - The changes of one item arrive in the order of their versions.
+        - An item is known by its key alone. Two string ids with one key are refused within one call; the id of a new
+          item that has an old one's key (a chance of items / 2^63) takes its place until the next build refuses both.
+
+        To apply a version in several calls, give them the version before it and end with an empty call of the new one:
+        only then does the table hold all of it. Under TF Serving's batching give the signature a `version` `[items]`,
+        since it joins requests along their first dimension, and a result of that shape.
+
+        Args:
+            item_ids: `[items]` of the table's id type; one that comes twice has the same row twice.
+            rows: `[items]` int64, as the store assigned them.
+            embeddings: `[items, dim]` of a float type.
+            version: `[]` or `[items]` int64, of the store. A lower one than the table's leaves the table's.
+
+        Returns:
+            The table's version afterwards, int64 `[]`.
+
+        Raises:
+            ValueError: shapes that do not fit, where they are known before the graph runs.
+            tf.errors.InvalidArgumentError: shapes that do not fit, reserved ids, two items with one row or one key,
+                values that are not finite in float16, or rows past its end.
+        """
+        item_ids = tf.convert_to_tensor(item_ids, self.id_dtype)
+        rows = tf.convert_to_tensor(rows, tf.int64)
+        embeddings = tf.convert_to_tensor(embeddings)
+        with tf.control_dependencies(upsert_checks(item_ids, rows, embeddings, (self.capacity, self.dim))):
+            written = self._write(rows, embeddings)
+        with tf.control_dependencies(written):
+            inserted = self._index.insert(spread(item_keys(item_ids)), tf.cast(rows, tf.int32))
+        with tf.control_dependencies([inserted]):
+            newest = tf.reduce_max(tf.reshape(tf.cast(version, tf.int64), [-1]), keepdims=True)
+            # The one stock op that raises a number and locks it meanwhile, against parallel callers.
+            raised = tf.raw_ops.ResourceScatterNdMax(ref=self._version.handle, indices=[[0]], updates=newest)
+        with tf.control_dependencies([raised]):
+            return self.version
+
+    def _find(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """Rows `[...]` int32 of items."""
+        keys = tf.reshape(spread(item_keys(item_ids)), [-1])  # the index takes vectors only
+        return tf.reshape(self._index.lookup(keys), tf.shape(item_ids))
+
+    def _gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """`[..., dim]` float16 of rows `[...]`."""
+        vectors = tf.nn.embedding_lookup(self._rows, rows)
+        return vectors if self._scales is None else dequantise(vectors, tf.nn.embedding_lookup(self._scales, rows))
+
+    def _write(self, rows: tf.Tensor, embeddings: tf.Tensor) -> list[tf.Operation]:
+        """Put `[items, dim]` embeddings into rows `[items]`."""
+        # This op locks out readers; the plain scatter would let one read a row that is half written.
+        return [
+            tf.raw_ops.ResourceScatterNdUpdate(ref=variable.handle, indices=rows[:, tf.newaxis], updates=part)
+            for variable, part in self._parts(embeddings)
+        ]
+
+    def _parts(self, embeddings: tf.Tensor) -> list[tuple[tf.Variable, tf.Tensor]]:
+        """Each variable, and what it holds of embeddings."""
+        if self._scales is None:
+            return [(self._rows, tf.cast(embeddings, tf.float16))]
+        return list(zip([self._rows, self._scales], quantise(embeddings), strict=True))
+
+    def _make_index(self, keys: tf.Tensor, rows: tf.Tensor) -> tf.lookup.experimental.DenseHashTable:
+        """Rows by key, with room for all that the table can hold: growing locks out readers for long.
+
+        The index grows for as many keys as it is given, old or new, so keys that repeat make the room. Asked for in
+        the constructor, room would be saved, too, and a loaded index would hold it twice.
+        """
         index = tf.lookup.experimental.DenseHashTable(
-            tf.int64, tf.int32, default_value=items, empty_key=_EMPTY, deleted_key=_DELETED
+            tf.int64,
+            tf.int32,
+            default_value=self.capacity,
+            empty_key=int(spread(tf.constant(EMPTY_KEY))),
+            deleted_key=int(spread(tf.constant(DELETED_KEY))),
         )
-        index.insert(keys, tf.range(items))
+        room = self.capacity - len(keys)
+        index.insert(*(tf.concat([part, tf.repeat(part[:1], room)], axis=0) for part in (keys, rows)))
         return index
 
 
-def _check_keys(item_ids: np.ndarray, keys: np.ndarray) -> None:
-    reserved = np.flatnonzero(np.isin(keys, RESERVED_IDS))
-    if reserved.size:
-        raise ValueError(
-            f"`item_ids` must not hold the reserved ids {RESERVED_IDS}. Received: {item_ids[reserved[0]]}."
-        )
-    order = np.argsort(keys, kind="stable")
-    repeats = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if repeats.size:
-        one, other = item_ids[order[repeats[0] : repeats[0] + 2]]
-        raise ValueError(f"`item_ids` must have keys of their own. Received: {one!r} and {other!r} with the same key.")
+def _check_arguments(item_ids: np.ndarray, rows: np.ndarray, items: int, spare: int, dtype: str) -> None:
+    for name, array in (("item_ids", item_ids), ("rows", rows)):
+        if array.shape != (items,):
+            raise ValueError(f"`{name}` must have the shape {(items,)}. Received: {array.shape}.")
+    if rows.min(initial=0) < 0 or len(np.unique(rows)) < items:
+        raise ValueError("`rows` must be 0 or more and each item's own. Received: a negative row, or one that repeats.")
+    if spare < 0:
+        raise ValueError(f"`spare` must be 0 or more. Received: {spare}.")
+    if dtype not in ROW_DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(ROW_DTYPES)}. Received: {dtype!r}.")
+
+
+def _check_finite(embeddings: np.ndarray, item_ids: np.ndarray) -> None:
+    bad = np.flatnonzero(~tf.reduce_all(tf.math.is_finite(tf.cast(embeddings, tf.float16)), axis=1).numpy())
+    if bad.size:
+        received = item_ids[bad[:1]].tolist()[0]
+        raise ValueError(f"`embeddings` must be finite in float16. Received: item {received!r} with another value.")

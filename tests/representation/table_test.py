@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.representation import EmbeddingTable, item_keys
+from mim_tf.representation import DistributedTable, EmbeddingTable, item_keys
 
 pytestmark = pytest.mark.both_kerases
 
@@ -46,6 +46,35 @@ def test_empty_requests_are_answered() -> None:
     assert EmbeddingTable(INT_IDS, ROWS).lookup(tf.zeros([3, 0], tf.int64)).shape == (3, 0, 2)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_rows_with_gaps_spare_rows_and_misses(dtype: str) -> None:
+    table = EmbeddingTable(INT_IDS, ROWS, rows=np.array([5, 0, 9, 2]), version=7, spare=3, dtype=dtype)
+    embeddings, hits = table.lookup_with_hits(tf.constant([[0, 1], [-1, -5]], tf.int64))
+    np.testing.assert_array_equal(hits, [[True, False], [False, True]])
+    # int8 keeps a row's largest component; the other is off by half a step of it, 1 / 254, at most
+    np.testing.assert_allclose(embeddings[0], [ROWS[3], [0, 0]], atol=0 if dtype == "float16" else 8 / 254)
+    np.testing.assert_allclose(embeddings[1], [[0, 0], ROWS[2]], atol=0 if dtype == "float16" else 6 / 254)
+    assert embeddings.dtype == tf.float16
+    assert int(table.version) == 7
+    last = 9 + 3  # the last spare row
+    table.upsert(np.array([70]), np.array([last]), np.full([1, 2], 3.0), 8)
+    np.testing.assert_array_equal(table.lookup(tf.constant([70, 71], tf.int64)), [[3, 3], [0, 0]])
+
+
+def test_a_table_can_start_empty() -> None:
+    table = EmbeddingTable(np.zeros(0, np.int64), np.zeros([0, 2]), spare=1)
+    table.upsert(np.array([70]), np.array([0]), np.full([1, 2], 3.0), 1)
+    np.testing.assert_array_equal(table.lookup(tf.constant([70, 71], tf.int64)), [[3, 3], [0, 0]])
+
+
+def test_ids_whose_low_bits_are_the_same_cost_no_more() -> None:
+    """Ids of a shop above 40 bits for its items; with these bits for a hash, building would take minutes."""
+    shops, numbers = np.meshgrid(np.arange(1, 2001), np.arange(100))
+    ids = (shops.ravel().astype(np.int64) << 40) + numbers.ravel()
+    table = EmbeddingTable(ids, np.arange(200_000)[:, np.newaxis] % 2000)
+    np.testing.assert_array_equal(table.lookup(tf.constant(ids))[:, 0], np.arange(200_000) % 2000)
+
+
 def test_string_keys_are_not_negative_and_int_keys_are_themselves() -> None:
     np.testing.assert_array_equal(item_keys(tf.constant(INT_IDS)), INT_IDS)
     keys = item_keys(tf.strings.as_string(tf.range(10_000))).numpy()
@@ -65,3 +94,27 @@ def test_string_keys_are_not_negative_and_int_keys_are_themselves() -> None:
 def test_ids_that_cannot_be_keys_are_refused(ids: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EmbeddingTable(ids, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": np.array([0, 1, 1, 2])}, "`rows` must be 0 or more and each item's own"),
+        ({"rows": np.array([0, 1, -1, 2])}, "`rows` must be 0 or more and each item's own"),
+        ({"rows": np.arange(3)}, r"`rows` must have the shape \(4,\)\. Received: \(3,\)"),
+        ({"spare": -1}, r"`spare` must be 0 or more\. Received: -1"),
+        ({"dtype": "float8"}, r"`dtype` must be one of float16, int8\. Received: 'float8'"),
+        ({"embeddings": np.array([[1, 1], [1, np.inf], [1, 1], [1, 1]])}, r"finite in float16\. Received: item \d+ "),
+        ({"item_ids": np.array(["a", "", "b", "c"], object)}, r"must not hold the reserved ids \('',\)\. Received: ''"),
+    ],
+)
+def test_arguments_that_make_no_table_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EmbeddingTable(**({"item_ids": INT_IDS, "embeddings": ROWS} | changes))
+
+
+def test_a_table_for_parameter_servers_refuses_to_change() -> None:
+    table = DistributedTable(INT_IDS, ROWS)
+    np.testing.assert_array_equal(table.lookup(tf.constant(INT_IDS)), ROWS)
+    with pytest.raises(NotImplementedError, match="cannot change"):
+        table.upsert(np.array([70]), np.array([0]), np.ones([1, 2]), 1)

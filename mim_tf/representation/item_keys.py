@@ -1,0 +1,70 @@
+"""The integer keys by which the index inside a graph knows items."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+# Keys the index needs for itself; `item_keys` never makes them, and no item may have them as its id.
+EMPTY_KEY, DELETED_KEY = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
+RESERVED_IDS = (EMPTY_KEY, DELETED_KEY, -1)  # -1 pads histories; of strings, "" does
+
+_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 by the golden ratio, odd: Fibonacci hashing
+
+
+def item_keys(item_ids: tf.Tensor) -> tf.Tensor:
+    """The int64 keys of item ids: int64 ids are their own keys, strings are hashed (FarmHash) to 0 .. 2^63 - 2."""
+    if item_ids.dtype == tf.string:
+        return tf.strings.to_hash_bucket_fast(item_ids, np.iinfo(np.int64).max)
+    return tf.cast(item_ids, tf.int64)
+
+
+def spread(keys: tf.Tensor) -> tf.Tensor:
+    """The keys shuffled, one to one, so that their low bits depend on all of their bits.
+
+    ```
+    k' = (k * m) ^ ((k * m) >> 32)     modulo 2^64
+    ```
+
+    `DenseHashTable` takes an integer's low bits for its hash. Ids made of parts (a time or a shop above a number)
+    often share theirs; then it looks through half of the table for each, and building it takes the square of its size.
+
+    Args:
+        keys: `[...]` int64.
+
+    Returns:
+        `[...]` int64.
+    """
+    product = tf.bitcast(keys, tf.uint64) * tf.constant(_MULTIPLIER, tf.uint64)
+    high = tf.bitwise.right_shift(product, tf.constant(32, tf.uint64))
+    return tf.bitcast(tf.bitwise.bitwise_xor(product, high), tf.int64)
+
+
+def is_reserved(item_ids: tf.Tensor) -> tf.Tensor:
+    """Which ids no item may have, `[...]` bool."""
+    if item_ids.dtype == tf.string:
+        return tf.equal(item_ids, "")
+    return tf.reduce_any(tf.equal(item_ids[..., tf.newaxis], tf.constant(RESERVED_IDS, tf.int64)), axis=-1)
+
+
+def check_item_ids(item_ids: np.ndarray, keys: np.ndarray) -> None:
+    """Refuse ids that an index cannot tell apart.
+
+    Args:
+        item_ids: `[items]` int64, or object holding str.
+        keys: `[items]` int64, of the ids.
+
+    Raises:
+        ValueError: an id that occurs twice, a reserved id, or two string ids with one key.
+    """
+    integers = np.issubdtype(item_ids.dtype, np.integer)
+    reserved = np.flatnonzero(np.isin(keys, RESERVED_IDS) if integers else item_ids == "")
+    if reserved.size:
+        names = RESERVED_IDS if integers else ("",)
+        received = item_ids[reserved[:1]].tolist()[0]
+        raise ValueError(f"`item_ids` must not hold the reserved ids {names}. Received: {received!r}.")
+    order = np.argsort(keys, kind="stable")
+    repeats = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if repeats.size:
+        one, other = item_ids[order[repeats[0] : repeats[0] + 2]].tolist()
+        raise ValueError(f"`item_ids` must have keys of their own. Received: {one!r} and {other!r} with the same key.")

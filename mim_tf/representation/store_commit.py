@@ -1,0 +1,71 @@
+"""Commits that are strict: a version is made from the one before it, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import lance
+import pyarrow as pa
+
+from mim_tf.errors import StageError
+
+_ATTEMPTS = 100
+_LONGEST_WAIT = 0.5  # seconds
+
+_jitter = random.Random()  # of its own: the program's seeds are not touched
+_Result = TypeVar("_Result")
+
+
+def commit_records(base: lance.LanceDataset, records: pa.Table) -> None:
+    """Make the version after `base`, in which `records` replace those with the same `row` or stand beside them.
+
+    Lance lets two appends, or two updates of different records, both succeed. Here one must fail: rows were chosen, and
+    the version's number written, from what `base` holds. Two changes conflict if both touch one fragment, so each says
+    that it touches all of them. In an empty store there is none; there Lance's `Merge` conflicts with every change.
+
+    Raises:
+        OSError: another version was committed meanwhile, or the storage failed. Nothing was committed.
+    """
+    transaction, _ = (
+        base.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute_uncommitted(records)
+    )
+    update = cast(lance.LanceOperation.Update, transaction.operation)
+    fragments = {fragment.fragment_id: fragment.metadata for fragment in base.get_fragments()}
+    fragments |= {fragment.id: fragment for fragment in update.updated_fragments}
+    for fragment_id in update.removed_fragment_ids:
+        del fragments[fragment_id]
+    if fragments or update.removed_fragment_ids:
+        operation: lance.LanceOperation.BaseOperation = dataclasses.replace(
+            update, updated_fragments=list(fragments.values())
+        )
+    else:
+        new = [dataclasses.replace(fragment, id=number) for number, fragment in enumerate(update.new_fragments)]
+        operation = lance.LanceOperation.Merge(new, base.lance_schema)
+    lance.LanceDataset.commit(base, operation, read_version=base.version)
+
+
+def retried(attempt: Callable[[lance.LanceDataset], _Result], newest: Callable[[], lance.LanceDataset]) -> _Result:
+    """What `attempt` makes of the newest version, begun anew as long as others commit or clean up before it is done.
+
+    Args:
+        attempt: works on a version that stays as it is; an `OSError` ends it without effect.
+        newest: opens the newest version.
+
+    Raises:
+        StageError: others were faster too often.
+    """
+    for attempts in range(_ATTEMPTS):
+        base = newest()
+        try:
+            return attempt(base)
+        except (OSError, pa.ArrowInvalid):  # so Lance tells of conflicts and of files that are gone
+            if newest().version == base.version:  # nobody came between: the storage has failed
+                raise
+        time.sleep(_jitter.uniform(0, min(0.002 * 2**attempts, _LONGEST_WAIT)))
+    raise StageError(
+        f"{base.uri} was changed by others during each of {_ATTEMPTS} attempts. Run fewer writers at once."
+    )
