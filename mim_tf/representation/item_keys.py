@@ -10,6 +10,7 @@ EMPTY_KEY, DELETED_KEY = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
 RESERVED_IDS = (EMPTY_KEY, DELETED_KEY, -1)  # -1 pads histories; of strings, "" does
 
 _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 by the golden ratio, odd: Fibonacci hashing
+_HALF = 32  # bits
 
 
 def item_keys(item_ids: tf.Tensor) -> tf.Tensor:
@@ -23,7 +24,7 @@ def spread(keys: tf.Tensor) -> tf.Tensor:
     """The keys shuffled, one to one, so that their low bits depend on all of their bits.
 
     ```
-    k' = (k * m) ^ ((k * m) >> 32)     modulo 2^64
+    k1 = k ^ (k >> 32)      k2 = k1 * m      k' = k2 ^ (k2 >> 32)      modulo 2^64
     ```
 
     `DenseHashTable` takes an integer's low bits for its hash. Ids made of parts (a time or a shop above a number)
@@ -35,9 +36,12 @@ def spread(keys: tf.Tensor) -> tf.Tensor:
     Returns:
         `[...]` int64.
     """
-    product = tf.bitcast(keys, tf.uint64) * tf.constant(_MULTIPLIER, tf.uint64)
-    high = tf.bitwise.right_shift(product, tf.constant(32, tf.uint64))
-    return tf.bitcast(tf.bitwise.bitwise_xor(product, high), tf.int64)
+    product = _folded(tf.bitcast(keys, tf.uint64)) * tf.constant(_MULTIPLIER, tf.uint64)
+    return tf.bitcast(_folded(product), tf.int64)
+
+
+def _folded(bits: tf.Tensor) -> tf.Tensor:
+    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(_HALF, tf.uint64)))
 
 
 def is_reserved(item_ids: tf.Tensor) -> tf.Tensor:

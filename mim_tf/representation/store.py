@@ -18,6 +18,7 @@ from mim_tf.representation.store_records import (
     Upsert,
     changed_records,
     matrix,
+    newest_change,
     places_of,
     record_schema,
 )
@@ -41,7 +42,8 @@ class EmbeddingStore:
 
     Rows: the store assigns every item its row. A new item gets a free row; an item whose embedding changes gets another
     free row, and its old one is let go. A row let go in version `v` is free once no version before `v` can be read any
-    more, that is, after `compact` has removed them: until then a reader of such a version may need it. What holds a
+    more, that is, after `compact` has removed them (and one change later, if others stay): until then a reader of such
+    a version may need it. What holds a
     removed version is refused its `changes`, and reads the whole store. Free rows are taken lowest first, and after
     them new rows at the end, in the order of the items given.
 
@@ -167,7 +169,7 @@ class EmbeddingStore:
 
         def changed(dataset: lance.LanceDataset) -> StoredEmbeddings:
             self._check_version(since, "Read the whole store")
-            return self._stored(dataset, f"{IN_USE} AND version > {since}")
+            return self._stored(dataset, f"{IN_USE} AND change > {newest_change(self._open(since))}")
 
         return retried(changed, self._open)
 
@@ -225,9 +227,7 @@ class EmbeddingStore:
             if not may_know:
                 _check_unknown(base, upsert.item_ids)
             records = changed_records(base, _versions(base)[0], upsert)
-            if len(records):
-                commit_records(base, records)
-            return int(base.version) + bool(len(records))
+            return commit_records(base, records) if len(records) else int(base.version)
 
         return retried(attempt, self._open)
 

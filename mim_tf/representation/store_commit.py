@@ -1,4 +1,4 @@
-"""Commits that are strict: a version is made from the one before it, or not at all."""
+"""Commits that are strict: changes are made of what the newest version holds, or not at all."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ _jitter = random.Random()  # of its own: the program's seeds are not touched
 _Result = TypeVar("_Result")
 
 
-def commit_records(base: lance.LanceDataset, records: pa.Table) -> None:
-    """Make the version after `base`, in which `records` replace those with the same `row` or stand beside them.
+def commit_records(base: lance.LanceDataset, records: pa.Table) -> int:
+    """Commit a version in which `records` replace those of `base` with the same `row` or stand beside them.
 
-    Lance lets two appends, or two updates of different records, both succeed. Here one must fail: rows were chosen, and
-    the version's number written, from what `base` holds. Two changes conflict if both touch one fragment, so each says
-    that it touches all of them. In an empty store there is none; there Lance's `Merge` conflicts with every change.
+    Lance lets two appends, or two updates of different records, both succeed. Here one must fail, since rows were
+    chosen from what `base` holds. Two changes conflict if both touch one fragment, so each says that it touches all of
+    them. In an empty store there is none; there Lance's `Merge` conflicts with other changes. What does not conflict is
+    a compaction's first commit, which reserves numbers for files: so the new version need not be `base.version + 1`.
+
+    Returns:
+        The version that was committed.
 
     Raises:
-        OSError: another version was committed meanwhile, or the storage failed. Nothing was committed.
+        OSError: another change was committed meanwhile, or the storage failed. Nothing was committed.
     """
     transaction, _ = (
         base.merge_insert("row").when_matched_update_all().when_not_matched_insert_all().execute_uncommitted(records)
@@ -45,7 +49,7 @@ def commit_records(base: lance.LanceDataset, records: pa.Table) -> None:
     else:
         new = [dataclasses.replace(fragment, id=number) for number, fragment in enumerate(update.new_fragments)]
         operation = lance.LanceOperation.Merge(new, base.lance_schema)
-    lance.LanceDataset.commit(base, operation, read_version=base.version)
+    return int(lance.LanceDataset.commit(base, operation, read_version=base.version).version)
 
 
 def retried(attempt: Callable[[lance.LanceDataset], _Result], newest: Callable[[], lance.LanceDataset]) -> _Result:
@@ -58,14 +62,16 @@ def retried(attempt: Callable[[lance.LanceDataset], _Result], newest: Callable[[
     Raises:
         StageError: others were faster too often.
     """
+    last: Exception | None = None
     for attempts in range(_ATTEMPTS):
         base = newest()
         try:
             return attempt(base)
-        except (OSError, pa.ArrowInvalid):  # so Lance tells of conflicts and of files that are gone
+        except (OSError, pa.ArrowInvalid) as error:  # so Lance tells of conflicts and of files that are gone
             if newest().version == base.version:  # nobody came between: the storage has failed
                 raise
+            last = error
         time.sleep(_jitter.uniform(0, min(0.002 * 2**attempts, _LONGEST_WAIT)))
     raise StageError(
         f"{base.uri} was changed by others during each of {_ATTEMPTS} attempts. Run fewer writers at once."
-    )
+    ) from last

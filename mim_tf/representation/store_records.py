@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mim_tf.representation.item_keys import RESERVED_IDS
+
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
 IN_USE = "item_id IS NOT NULL"
 _FEW_ROWS = 10_000  # a longer list in a condition takes longer than reading all records
 
 
 def record_schema(id_type: str, dim: int) -> pa.Schema:
-    """Columns of the store. Where a row is not in use all are null but `row`, `version` and `updated_at`."""
+    """Columns of the store. Where a row is not in use all are null but `row`, `change` and `updated_at`."""
     return pa.schema(
         {
             "item_id": ID_TYPES[id_type],
@@ -24,7 +26,7 @@ def record_schema(id_type: str, dim: int) -> pa.Schema:
             "embedding": pa.list_(pa.float16(), dim),
             "encoder": pa.string(),
             "content": pa.string(),  # digest of what the embedding was made from; null if it was not given
-            "version": pa.int64(),  # in which the row got this embedding, or was let go
+            "change": pa.int64(),  # number of the change by which the row got this embedding, or was let go
             "updated_at": pa.timestamp("us", "UTC"),
         }
     )
@@ -52,7 +54,8 @@ class Upsert(NamedTuple):
             raise ValueError(f"`embeddings` must have the shape {expected}. Received: {embeddings.shape}.")
         if contents is not None and len(contents) != len(item_ids):
             raise ValueError(f"`contents` must have the length {len(item_ids)}. Received: {len(contents)}.")
-        halves = embeddings.astype(np.float16)
+        with np.errstate(over="ignore"):  # told below, by item
+            halves = embeddings.astype(np.float16)
         finite = np.isfinite(halves).all(axis=1)
         if not finite.all():
             bad = item_ids[int(np.flatnonzero(~finite)[0])]
@@ -60,6 +63,9 @@ class Upsert(NamedTuple):
         ids = pa.array(item_ids, schema.field("item_id").type)
         if ids.null_count:
             raise ValueError(f"`item_ids` must not be null. Received: {ids.null_count} that are.")
+        for reserved in ("",) if ids.type == pa.string() else RESERVED_IDS:  # no table would take them
+            if pc.index(ids, reserved).as_py() >= 0:
+                raise ValueError(f"`item_ids` must not hold the reserved id {reserved!r}.")
         digests = pa.nulls(len(ids), pa.string()) if contents is None else pa.array(contents, pa.string())
         last = _last_places(ids)
         return cls(ids.take(last), halves[last], encoder, digests.take(last))
@@ -73,18 +79,23 @@ def _last_places(ids: pa.Array) -> np.ndarray:
     return np.sort(len(ids) - 1 - from_the_end)
 
 
+def newest_change(dataset: lance.LanceDataset) -> int:
+    """Number of the latest change that a version holds; 0 where there is none. Numbers rise, with gaps."""
+    return int(pc.max(dataset.to_table(columns=["change"])["change"]).as_py() or 0)
+
+
 def changed_records(base: lance.LanceDataset, oldest: int, upsert: Upsert) -> pa.Table:
-    """The records in which the version after `base` differs from it.
+    """The records in which the next version differs from `base`.
 
     Args:
         base: a version of the store.
         oldest: version that can still be read.
         upsert: checked.
     """
-    known = base.to_table(columns=["item_id", "row", "version"])
+    known = base.to_table(columns=["item_id", "row", "change"])
     places = places_of(known["item_id"], upsert.item_ids)
     held = np.flatnonzero(places >= 0)
-    rows, versions = known["row"].to_numpy(), known["version"].to_numpy()
+    rows, changes = known["row"].to_numpy(), known["change"].to_numpy()
     stored = _stored_in(base, rows[places[held]])
     same = (matrix(stored["embedding"]).view(np.uint16) == upsert.embeddings[held].view(np.uint16)).all(axis=1)
     given = upsert.contents.take(held)
@@ -95,16 +106,28 @@ def changed_records(base: lance.LanceDataset, oldest: int, upsert: Upsert) -> pa
     new = np.flatnonzero(differs)
     let_go = rows[places[held[~same]]]
     kept = held[relabelled]
-    free = np.sort(rows[known["item_id"].is_null().to_numpy() & (versions <= oldest)])
+    unused = known["item_id"].is_null().to_numpy()
+    free = np.sort(rows[unused & _let_go_by(oldest, base.version, changes)])
     taken = np.concatenate([free, len(rows) + np.arange(len(new))])[: len(new)]  # each row has one record
-    version, schema = base.version + 1, base.schema
+    change, schema = base.version + 1, base.schema  # above all numbers that `base` holds
     return pa.concat_tables(
         [
-            _in_use(schema, upsert, new, taken, np.full(len(new), version)),
-            _in_use(schema, upsert, kept, rows[places[kept]], versions[places[kept]]),
-            _not_in_use(schema, let_go, version),
+            _in_use(schema, upsert, new, taken, np.full(len(new), change)),
+            _in_use(schema, upsert, kept, rows[places[kept]], changes[places[kept]]),
+            _not_in_use(schema, let_go, change),
         ]
     )
+
+
+def _let_go_by(oldest: int, newest: int, changes: np.ndarray) -> np.ndarray:
+    """Which unused rows no version from `oldest` on has in use, `[records]` bool.
+
+    A change's version is at least its number, but may be above it (`commit_records`). Those before another change are
+    of lower versions than that one's number.
+    """
+    if oldest == newest:
+        return np.full(len(changes), True)
+    return changes < changes[changes <= oldest].max(initial=0)
 
 
 def _stored_in(base: lance.LanceDataset, rows: np.ndarray) -> pa.Table:
@@ -133,7 +156,7 @@ def matrix(embeddings: pa.ChunkedArray) -> np.ndarray:
     return embeddings.combine_chunks().flatten().to_numpy().reshape(-1, embeddings.type.list_size)
 
 
-def _in_use(schema: pa.Schema, upsert: Upsert, places: np.ndarray, rows: np.ndarray, versions: np.ndarray) -> pa.Table:
+def _in_use(schema: pa.Schema, upsert: Upsert, places: np.ndarray, rows: np.ndarray, changes: np.ndarray) -> pa.Table:
     embeddings = pa.array(upsert.embeddings[places].ravel())
     columns = [
         upsert.item_ids.take(places),
@@ -141,14 +164,14 @@ def _in_use(schema: pa.Schema, upsert: Upsert, places: np.ndarray, rows: np.ndar
         pa.FixedSizeListArray.from_arrays(embeddings, upsert.embeddings.shape[1]),
         pa.repeat(upsert.encoder, len(places)),
         upsert.contents.take(places),
-        versions,
+        changes,
         _now(len(places)),
     ]
     return pa.table(columns, schema=schema)
 
 
-def _not_in_use(schema: pa.Schema, rows: np.ndarray, version: int) -> pa.Table:
-    given = {"row": rows, "version": np.full(len(rows), version), "updated_at": _now(len(rows))}
+def _not_in_use(schema: pa.Schema, rows: np.ndarray, change: int) -> pa.Table:
+    given = {"row": rows, "change": np.full(len(rows), change), "updated_at": _now(len(rows))}
     columns = [given.get(field.name, pa.nulls(len(rows), field.type)) for field in schema]
     return pa.table(columns, schema=schema)
 

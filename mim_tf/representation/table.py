@@ -100,13 +100,14 @@ class EmbeddingTable(tf.Module):
         What they rely on is the store's doing, and cannot be checked here:
 
         - A row belongs to one item, and is given to another only when no table still reads it for the first.
-        - The changes of one item arrive in the order of their versions.
+        - Changes arrive in the order of their versions, and none is left out: the version would not tell.
         - An item is known by its key alone. Two string ids with one key are refused within one call; the id of a new
           item that has an old one's key (a chance of items / 2^63) takes its place until the next build refuses both.
 
         To apply a version in several calls, give them the version before it and end with an empty call of the new one:
         only then does the table hold all of it. Under TF Serving's batching give the signature a `version` `[items]`,
-        since it joins requests along their first dimension, and a result of that shape.
+        since it joins requests along their first dimension, and a result of that shape; two rows of one item are then
+        refused, with all that was joined.
 
         Args:
             item_ids: `[items]` of the table's id type; one that comes twice has the same row twice.
@@ -148,7 +149,7 @@ class EmbeddingTable(tf.Module):
 
     def _write(self, rows: tf.Tensor, embeddings: tf.Tensor) -> list[tf.Operation]:
         """Put `[items, dim]` embeddings into rows `[items]`."""
-        # This op locks out readers; the plain scatter would let one read a row that is half written.
+        # This op locks the variable (`use_locking`, its default); beside the plain scatter a row may be read half written.
         return [
             tf.raw_ops.ResourceScatterNdUpdate(ref=variable.handle, indices=rows[:, tf.newaxis], updates=part)
             for variable, part in self._parts(embeddings)

@@ -3,11 +3,14 @@
 from datetime import timedelta
 from pathlib import Path
 
+import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mim_tf.errors import StageError
 from mim_tf.representation import EmbeddingStore, StoredEmbeddings
+from mim_tf.representation.store_commit import commit_records
 
 Contents = dict[int, tuple[int, bytes]]
 
@@ -136,3 +139,33 @@ def test_another_dataset_is_no_store(tmp_path: Path) -> None:
         StageError, match=r"other is no embedding store: it must have the columns item_id, .* Received: a"
     ):
         EmbeddingStore(tmp_path / "other")
+
+
+def test_a_commit_between_that_conflicts_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction reserves file numbers in a commit of its own; a change of settings stands for it here."""
+    store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    store.upsert(np.arange(3), np.zeros((3, 2)), encoder="e")
+
+    def overtaken(base: lance.LanceDataset, records: pa.Table) -> int:
+        lance.dataset(store.path).update_config({"overtaken": "yes"})
+        return commit_records(base, records)
+
+    before = store.version
+    monkeypatch.setattr("mim_tf.representation.store.commit_records", overtaken)
+    told = store.upsert(np.array([0, 9]), np.ones((2, 2)), encoder="e")
+    monkeypatch.undo()
+    assert told == store.version == before + 2
+    assert 9 not in store.read(before + 1).item_ids
+    assert store.changes(before + 1).item_ids.tolist() == store.changes(before).item_ids.tolist() == [0, 9]
+    store.compact(keep_versions=4)  # the one between stays, in which item 0 has its old row
+    (held,) = store.read(before + 1).rows[store.read(before + 1).item_ids == 0]
+    store.upsert(np.array([50]), np.ones((1, 2)), encoder="e")
+    assert held not in store.read().rows
+
+
+def test_ids_that_no_table_takes_are_refused(tmp_path: Path) -> None:
+    for id_type, ids, received in (("int64", np.array([5, -1]), "-1"), ("string", np.array(["a", ""], object), "''")):
+        store = EmbeddingStore.create(tmp_path / id_type, id_type=id_type, dim=2)
+        with pytest.raises(ValueError, match=rf"`item_ids` must not hold the reserved id {received}\."):
+            store.upsert(ids, np.zeros((2, 2)), encoder="e")
+        assert len(store) == 0
