@@ -149,7 +149,7 @@ class EmbeddingTable(tf.Module):
 
     def _write(self, rows: tf.Tensor, embeddings: tf.Tensor) -> list[tf.Operation]:
         """Put `[items, dim]` embeddings into rows `[items]`."""
-        # This op locks the variable (`use_locking`, its default); beside the plain scatter a row may be read half written.
+        # This op locks the variable (`use_locking`, its default); the plain scatter lets a row be read half written.
         return [
             tf.raw_ops.ResourceScatterNdUpdate(ref=variable.handle, indices=rows[:, tf.newaxis], updates=part)
             for variable, part in self._parts(embeddings)
