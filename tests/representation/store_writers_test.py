@@ -78,15 +78,19 @@ def reply(writer: subprocess.Popen) -> str:
     return writer.stdout.readline()
 
 
-def test_rival_writers_lose_nothing_and_share_no_row(tmp_path: Path, start: Callable[..., subprocess.Popen]) -> None:
-    store, rounds = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2), 8
-    writers = [start(RIVAL, store.path, str(number), str(rounds)) for number in (1, 2, 3)]
+def let_go_at_once(writers: list[subprocess.Popen]) -> None:
     for writer in writers:
         assert reply(writer) == "ready\n"
     for writer in writers:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
         writer.stdin.flush()
+
+
+def test_rival_writers_lose_nothing_and_share_no_row(tmp_path: Path, start: Callable[..., subprocess.Popen]) -> None:
+    store, rounds = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2), 8
+    writers = [start(RIVAL, store.path, str(number), str(rounds)) for number in (1, 2, 3)]
+    let_go_at_once(writers)
     commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=60)[0].splitlines())
     assert [writer.returncode for writer in writers] == [0, 0, 0]
 
@@ -102,12 +106,7 @@ def test_rival_writers_lose_nothing_and_share_no_row(tmp_path: Path, start: Call
 def test_compaction_beside_writers_loses_nothing(tmp_path: Path, start: Callable[..., subprocess.Popen]) -> None:
     store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
     writers = [start(RIVAL, store.path, str(number), "12") for number in (1, 2)]
-    for writer in writers:
-        assert reply(writer) == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
+    let_go_at_once(writers)
     while any(writer.poll() is None for writer in writers):
         store.compact(keep_versions=2)
         time.sleep(0.02)
