@@ -175,7 +175,7 @@ def test_an_interrupted_represent_continues_after_its_last_commit(chain: Chain, 
     shutil.rmtree(represent / "store.lance")
     marked = np.ones((20, whole.embeddings.shape[1]))  # not what the encoder makes: they show if they were made again
     store = EmbeddingStore.create(represent / "store.lance", id_type="int64", dim=marked.shape[1])
-    store.append(whole.item_ids[:20], marked, encoder=whole.encoder)
+    store.upsert(whole.item_ids[:20], marked, encoder=whole.encoder)
 
     run = chain.run("train", "--stage", "represent", "--workdir", str(tmp_path / "work"))
     assert run.returncode == 0, run.stderr

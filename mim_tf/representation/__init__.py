@@ -2,7 +2,16 @@
 
 from mim_tf.representation.distributed_table import DistributedTable
 from mim_tf.representation.item_keys import RESERVED_IDS, item_keys
-from mim_tf.representation.store import EmbeddingStore, StoredEmbeddings
+from mim_tf.representation.store import EmbeddingStore
+from mim_tf.representation.stored_embeddings import Labels, StoredEmbeddings
 from mim_tf.representation.table import EmbeddingTable
 
-__all__ = ["RESERVED_IDS", "DistributedTable", "EmbeddingStore", "EmbeddingTable", "StoredEmbeddings", "item_keys"]
+__all__ = [
+    "RESERVED_IDS",
+    "DistributedTable",
+    "EmbeddingStore",
+    "EmbeddingTable",
+    "Labels",
+    "StoredEmbeddings",
+    "item_keys",
+]

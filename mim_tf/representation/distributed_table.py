@@ -17,7 +17,9 @@ class DistributedTable(EmbeddingTable):
     coordinator's alone. Its keys travel to each worker in one message, of at most 2 GB: 8 bytes an item.
     """
 
-    def upsert(self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, version: tf.Tensor) -> NoReturn:
+    def upsert(
+        self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, *, since: tf.Tensor, version: tf.Tensor
+    ) -> NoReturn:
         """Refused: the workers' copies of the index cannot change.
 
         Raises:

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import lance
 import numpy as np
 import pyarrow as pa
 
 from mim_tf.errors import StageError
+from mim_tf.representation.slots import MOST_SLOTS
 from mim_tf.representation.store_commit import commit_records, retried
 from mim_tf.representation.store_records import (
     ID_TYPES,
     IN_USE,
     Upsert,
     changed_records,
+    identity_in,
     matrix,
+    new_store_schema,
     newest_change,
+    one_of,
     places_of,
     record_schema,
+    slots_in,
 )
-
-
-class StoredEmbeddings(NamedTuple):
-    """Embeddings of a store in memory, in the order of rows."""
-
-    item_ids: np.ndarray  # [items] int64, or object holding str
-    rows: np.ndarray  # [items] int64: the item's row in every table made from the store; there may be gaps
-    embeddings: np.ndarray  # [items, dim] float16
-    encoder: str  # fingerprint of the encoder that made them
-    version: int  # of the store
+from mim_tf.representation.stored_embeddings import Labels, StoredEmbeddings
 
 
 class EmbeddingStore:
@@ -40,12 +35,13 @@ class EmbeddingStore:
     Any number of processes may write at once, wherever they run: a commit that another one forestalled is made anew
     from the newest version. What a killed writer had not committed is part of no version.
 
-    Rows: the store assigns every item its row. A new item gets a free row; an item whose embedding changes gets another
-    free row, and its old one is let go. A row let go in version `v` is free once no version before `v` can be read any
-    more, that is, after `compact` has removed them (and one change later, if others stay): until then a reader of such
-    a version may need it. What holds a
-    removed version is refused its `changes`, and reads the whole store. Free rows are taken lowest first, and after
-    them new rows at the end, in the order of the items given.
+    Rows: the store assigns every item its row, in the slot that the item's hash chooses (`slots.py`), so that a table
+    can be cut into any number of shards up to that of the slots. A new item gets a free row; an item whose embedding
+    changes gets another free row, and its old one is let go. A row let go in version `v` is free once no version before
+    `v` can be read any more, that is, after `compact` has removed them (and one change later, if others stay): until
+    then a reader of such a version may need it. What holds a removed version is refused its `changes`, and reads the
+    whole store. Of a slot's free rows the lowest is taken first, and after them new rows at its end, in the order of
+    the items given.
 
     Columns: see `record_schema`.
 
@@ -72,17 +68,28 @@ class EmbeddingStore:
         self._schema, self._session = dataset.schema, dataset.session()
 
     @classmethod
-    def create(cls, path: str | Path, *, id_type: str, dim: int) -> EmbeddingStore:
+    def create(cls, path: str | Path, *, id_type: str, dim: int, slots: int = 64) -> EmbeddingStore:
         """An empty store.
 
         Args:
             path: a folder that is empty or does not exist yet, or a URI.
             id_type: `int64` or `string`.
             dim: dimension of the embeddings.
+            slots: into how many shards a table of it can be cut at most. Slots fill by chance: of n items each, about
+                3.5 / sqrt(n) of the rows stay free, for later items.
+
+        Raises:
+            ValueError: an unknown `id_type`, or slots out of 1 .. 65,536.
+            StageError: there is a store.
         """
         if id_type not in ID_TYPES:
             raise ValueError(f"`id_type` must be one of {', '.join(sorted(ID_TYPES))}. Received: {id_type!r}.")
-        lance.write_dataset(record_schema(id_type, dim).empty_table(), str(path), mode="create")
+        if not 1 <= slots <= MOST_SLOTS:
+            raise ValueError(f"`slots` must be 1 to {MOST_SLOTS}. Received: {slots}.")
+        try:
+            lance.write_dataset(new_store_schema(id_type, dim, slots).empty_table(), str(path), mode="create")
+        except OSError as error:
+            raise StageError(f"{path} cannot be made an embedding store: {error}") from error
         return cls(path)
 
     def __len__(self) -> int:
@@ -92,6 +99,21 @@ class EmbeddingStore:
     def dim(self) -> int:
         """Dimension of the embeddings."""
         return int(self._schema.field("embedding").type.list_size)
+
+    @property
+    def id_type(self) -> str:
+        """`int64` or `string`."""
+        return str(self._schema.field("item_id").type)
+
+    @property
+    def slots(self) -> int:
+        """How many slots items are dealt to."""
+        return slots_in(self._schema)
+
+    @property
+    def identity(self) -> str:
+        """A name that no other store has: version numbers of different stores say nothing of each other."""
+        return identity_in(self._schema)
 
     @property
     def version(self) -> int:
@@ -109,18 +131,27 @@ class EmbeddingStore:
         return _encoder(self._open())
 
     def upsert(
-        self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str, contents: np.ndarray | None = None
+        self,
+        item_ids: np.ndarray,
+        embeddings: np.ndarray,
+        *,
+        encoder: str,
+        contents: np.ndarray | None = None,
+        event_times: np.ndarray | None = None,
     ) -> int:
         """Commit new items, and other embeddings of known ones, as one version.
 
-        An item given with the bits it has is no change and keeps its row; where its digest differs, that is replaced.
-        If nothing differs, nothing is committed.
+        An item given with the bits it has is no change and keeps its row; where its digest or time differs, that is
+        replaced. An item given with an earlier time than the stored one is left as it is: what arrives late does not
+        undo what is newer. If nothing differs, nothing is committed.
 
         Args:
-            item_ids: `[items]`; of an item given twice the last counts.
+            item_ids: `[items]`; of an item given twice the one with the latest time counts, or the last.
             embeddings: `[items, dim]`, kept as float16.
             encoder: fingerprint of the encoder that made them.
             contents: `[items]` str or None, digests of what they were made from. Not given: not known.
+            event_times: `[items]` datetime64 UTC or NaT, when the shop said so. Not given: not known, and later than
+                all that was.
 
         Returns:
             A version that holds them: the one committed, or the newest if nothing differs.
@@ -130,18 +161,15 @@ class EmbeddingStore:
                 than the store's.
             StageError: other writers were faster each time.
         """
-        return self._commit(Upsert.checked(self._schema, item_ids, embeddings, encoder, contents), may_know=True)
+        change = Upsert.checked(self._schema, item_ids, embeddings, encoder, contents, event_times)
 
-    def append(
-        self, item_ids: np.ndarray, embeddings: np.ndarray, *, encoder: str, contents: np.ndarray | None = None
-    ) -> int:
-        """An `upsert` that refuses items the store has.
+        def attempt(base: lance.LanceDataset) -> int:
+            if _encoder(base) not in (None, encoder):
+                raise ValueError(f"`encoder` must be {_encoder(base)}, the one of all rows. Received: {encoder}.")
+            records = changed_records(base, _versions(base)[0], change)
+            return commit_records(base, records) if len(records) else int(base.version)
 
-        Raises:
-            ValueError: as `upsert`, or an item that the store has.
-            StageError: other writers were faster each time.
-        """
-        return self._commit(Upsert.checked(self._schema, item_ids, embeddings, encoder, contents), may_know=False)
+        return retried(attempt, self._open)
 
     def read(self, version: int | None = None) -> StoredEmbeddings:
         """The whole store in memory.
@@ -173,18 +201,57 @@ class EmbeddingStore:
 
         return retried(changed, self._open)
 
-    def contents_of(self, item_ids: np.ndarray) -> np.ndarray:
-        """Digests of what the items' embeddings were made from.
+    def labels_of(self, item_ids: np.ndarray) -> Labels:
+        """What is known of the items beside their embeddings.
 
         Args:
             item_ids: `[items]`, each once.
-
-        Returns:
-            `[items]` str; None where the item is not known, or its digest.
         """
-        known = retried(lambda dataset: dataset.to_table(columns=["item_id", "content"], filter=IN_USE), self._open)
-        places = places_of(known["item_id"], pa.array(item_ids, self._schema.field("item_id").type))
-        return known["content"].take(pa.array(places, mask=places < 0)).to_numpy()
+        ids = pa.array(item_ids, self._schema.field("item_id").type)
+        columns, condition = ["item_id", "content", "event_time"], one_of("item_id", ids, IN_USE)
+        known = retried(lambda dataset: dataset.to_table(columns=columns, filter=condition), self._open)
+        places = places_of(known["item_id"], ids)
+        labels = known.take(pa.array(places, mask=places < 0))
+        times = labels["event_time"].cast(pa.timestamp("us")).to_numpy()
+        return Labels(labels["content"].to_numpy(), times.astype("datetime64[us]"))
+
+    @property
+    def tags(self) -> dict[str, int]:
+        """Versions by the names that keep them, in the order of versions."""
+        tags = {name: int(tag["version"]) for name, tag in self._open().tags.list().items()}
+        return dict(sorted(tags.items(), key=lambda tag: tag[1]))
+
+    def tag(self, name: str, version: int) -> None:
+        """Name a version, so that `compact` keeps it: what was made from it can always ask for the changes since.
+
+        A name that is there is moved. Rows let go after a version that is kept stay unused, so tags are to be
+        taken away when nobody needs them.
+
+        Args:
+            name: letters, digits, `.`, `-` and `_`.
+            version: that can be read.
+
+        Raises:
+            StageError: there is no such version, or no longer.
+            ValueError: a name that cannot be one.
+        """
+        self._check_version(version, "Tag one that is there")
+        tags = self._open().tags
+        try:
+            (tags.update if name in tags.list() else tags.create)(name, version)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"`name` must be letters, digits, '.', '-' and '_'. Received: {name!r}.") from error
+
+    def untag(self, name: str) -> None:
+        """Take a tag away.
+
+        Raises:
+            StageError: there is no such tag.
+        """
+        if name not in self.tags:
+            there = ", ".join(self.tags) or "none"
+            raise StageError(f"{self.path} has no tag {name!r}. There are: {there}.")
+        self._open().tags.delete(name)
 
     def compact(self, *, keep_versions: int | None = None, older_than: timedelta | None = None) -> int:
         """Put small files together, and remove old versions and what only they hold. Tagged versions stay.
@@ -218,19 +285,6 @@ class EmbeddingStore:
     def _open(self, version: int | None = None) -> lance.LanceDataset:
         return lance.dataset(self.path, version=version, session=self._session)
 
-    def _commit(self, upsert: Upsert, *, may_know: bool) -> int:
-        def attempt(base: lance.LanceDataset) -> int:
-            if _encoder(base) not in (None, upsert.encoder):
-                raise ValueError(
-                    f"`encoder` must be {_encoder(base)}, the one of all rows. Received: {upsert.encoder}."
-                )
-            if not may_know:
-                _check_unknown(base, upsert.item_ids)
-            records = changed_records(base, _versions(base)[0], upsert)
-            return commit_records(base, records) if len(records) else int(base.version)
-
-        return retried(attempt, self._open)
-
     def _stored(self, dataset: lance.LanceDataset, condition: str) -> StoredEmbeddings:
         encoder = _encoder(dataset)
         if encoder is None:
@@ -239,7 +293,13 @@ class EmbeddingStore:
         rows = table["row"].to_numpy()
         order = np.argsort(rows, kind="stable")  # timsort: fast where they are in order, as after a bulk filling
         return StoredEmbeddings(
-            table["item_id"].to_numpy()[order], rows[order], matrix(table["embedding"])[order], encoder, dataset.version
+            item_ids=table["item_id"].to_numpy()[order],
+            rows=rows[order],
+            embeddings=matrix(table["embedding"])[order],
+            encoder=encoder,
+            version=int(dataset.version),
+            store=self.identity,
+            slots=self.slots,
         )
 
     def _check_version(self, version: int, remedy: str) -> None:
@@ -259,10 +319,3 @@ def _versions(dataset: lance.LanceDataset) -> list[int]:
 def _encoder(dataset: lance.LanceDataset) -> str | None:
     first = dataset.to_table(columns=["encoder"], filter=IN_USE, limit=1)
     return first["encoder"][0].as_py() if len(first) else None
-
-
-def _check_unknown(base: lance.LanceDataset, item_ids: pa.Array) -> None:
-    places = places_of(base.to_table(columns=["item_id"])["item_id"], item_ids)
-    if (places >= 0).any():
-        known = item_ids[int(np.flatnonzero(places >= 0)[0])].as_py()
-        raise ValueError(f"`item_ids` must not be in the store. Received: {known!r}. Use `upsert`.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import tensorflow as tf
 
 from mim_tf.representation.item_keys import DELETED_KEY, EMPTY_KEY, check_item_ids, item_keys, spread
 from mim_tf.representation.row_precision import ROW_DTYPES, dequantise, quantise
-from mim_tf.representation.upsert_checks import upsert_checks
+from mim_tf.representation.stored_embeddings import StoredEmbeddings
+from mim_tf.representation.upsert_checks import follows, upsert_checks
 
 _ITEMS_AT_ONCE = 2**16  # while a table is built; what it takes beside its rows
 
@@ -62,6 +65,16 @@ class EmbeddingTable(tf.Module):
             self._write(tf.constant(rows[chunk], tf.int64), tf.constant(embeddings[chunk]))
         self._index = self._make_index(spread(keys), tf.constant(rows, tf.int32))
 
+    @classmethod
+    def of(cls, stored: StoredEmbeddings, *, spare: int = 0, dtype: str = "float16") -> Self:
+        """The table of a store's embeddings, or of a part of them.
+
+        Raises:
+            ValueError: as the constructor.
+        """
+        given = (stored.item_ids, stored.embeddings)
+        return cls(*given, rows=stored.rows, version=stored.version, spare=spare, dtype=dtype)
+
     @property
     def version(self) -> tf.Tensor:
         """The latest version of the store of which the table was told, int64 `[]`."""
@@ -92,47 +105,55 @@ class EmbeddingTable(tf.Module):
         rows = self._find(item_ids)
         return self._gather(rows), rows < self.capacity
 
-    def upsert(self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, version: tf.Tensor) -> tf.Tensor:
-        """Add items, or point known ones to new rows. All checks come first: what is refused changes nothing.
+    def upsert(
+        self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, *, since: tf.Tensor, version: tf.Tensor
+    ) -> tf.Tensor:
+        """Bring the table from one version of the store to another.
+
+        It must have `since` already, so that no change is left out. What it has beyond `version` stays: a change that
+        comes late or twice does nothing. Checks come first: what is refused changes nothing.
 
         Vectors are written before the index learns of them, so a `lookup` meanwhile sees an item as it was or as it
-        is, never without its vector. Calls may run in parallel with look-ups and with each other, and be repeated.
-        What they rely on is the store's doing, and cannot be checked here:
+        is, never without its vector. Calls may run in parallel with look-ups and with each other, and be repeated. What
+        they rely on is the store's doing, and cannot be checked here:
 
         - A row belongs to one item, and is given to another only when no table still reads it for the first.
-        - Changes arrive in the order of their versions, and none is left out: the version would not tell.
+        - Of two calls at once that change one item, either may be the last: who changes a table waits for its answer.
         - An item is known by its key alone. Two string ids with one key are refused within one call; the id of a new
           item that has an old one's key (a chance of items / 2^63) takes its place until the next build refuses both.
 
-        To apply a version in several calls, give them the version before it and end with an empty call of the new one:
-        only then does the table hold all of it. Under TF Serving's batching give the signature a `version` `[items]`,
-        since it joins requests along their first dimension, and a result of that shape; two rows of one item are then
-        refused, with all that was joined.
+        To apply a version in several calls, give all but the last `version=since`: only then does the table hold all of
+        it.
 
         Args:
             item_ids: `[items]` of the table's id type; one that comes twice has the same row twice.
             rows: `[items]` int64, as the store assigned them.
             embeddings: `[items, dim]` of a float type.
-            version: `[]` or `[items]` int64, of the store. A lower one than the table's leaves the table's.
+            since: `[]` or `[n]` int64, the version from which the change begins; of several the highest counts.
+            version: `[]` or `[n]` int64, the version that the table has then; of several the highest counts.
 
         Returns:
             The table's version afterwards, int64 `[]`.
 
         Raises:
             ValueError: shapes that do not fit, where they are known before the graph runs.
-            tf.errors.InvalidArgumentError: shapes that do not fit, reserved ids, two items with one row or one key,
-                values that are not finite in float16, or rows past its end.
+            tf.errors.InvalidArgumentError: a table that does not have `since`, shapes that do not fit, reserved ids,
+                two items with one row or one key, values that are not finite in float16, or rows past its end.
         """
         item_ids = tf.convert_to_tensor(item_ids, self.id_dtype)
         rows = tf.convert_to_tensor(rows, tf.int64)
         embeddings = tf.convert_to_tensor(embeddings)
-        with tf.control_dependencies(upsert_checks(item_ids, rows, embeddings, (self.capacity, self.dim))):
-            written = self._write(rows, embeddings)
-        with tf.control_dependencies(written):
+        since, version = _highest(since), _highest(version)
+        held = self.version
+        checks = upsert_checks(item_ids, rows, embeddings, (self.capacity, self.dim))
+        with tf.control_dependencies([follows(held, since), *checks]):
+            items = tf.where(version >= held, tf.size(item_ids), 0)  # none of a change that it has
+        item_ids, rows, embeddings = item_ids[:items], rows[:items], embeddings[:items]
+        with tf.control_dependencies(self._write(rows, embeddings)):
             inserted = self._index.insert(spread(item_keys(item_ids)), tf.cast(rows, tf.int32))
         with tf.control_dependencies([inserted]):
-            newest = tf.reduce_max(tf.reshape(tf.cast(version, tf.int64), [-1]), keepdims=True)
             # The one stock op that raises a number and locks it meanwhile, against parallel callers.
+            newest = version[tf.newaxis]
             raised = tf.raw_ops.ResourceScatterNdMax(ref=self._version.handle, indices=[[0]], updates=newest)
         with tf.control_dependencies([raised]):
             return self.version
@@ -177,6 +198,10 @@ class EmbeddingTable(tf.Module):
         room = self.capacity - len(keys)
         index.insert(*(tf.concat([part, tf.repeat(part[:1], room)], axis=0) for part in (keys, rows)))
         return index
+
+
+def _highest(versions: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_max(tf.cast(versions, tf.int64))
 
 
 def _check_arguments(item_ids: np.ndarray, rows: np.ndarray, items: int, spare: int, dtype: str) -> None:

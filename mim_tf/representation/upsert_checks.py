@@ -51,6 +51,11 @@ def upsert_checks(
         ]
 
 
+def follows(held: tf.Tensor, since: tf.Tensor) -> tf.Operation:
+    """Assertion that a table of the version `held` lacks nothing that was before a change from `since` on."""
+    return _holds(since <= held, "`since` must be a version that the table has. Give it the changes since", held)
+
+
 def _check_static_shapes(item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, dim: int) -> None:
     expected = {"item_ids": (item_ids, [None]), "rows": (rows, [None]), "embeddings": (embeddings, [None, dim])}
     for name, (tensor, shape) in expected.items():

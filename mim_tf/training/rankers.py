@@ -104,8 +104,8 @@ def load_table(workdir: Path, strategy: tf.distribute.Strategy | None = None) ->
     try:
         if isinstance(strategy, tf.distribute.ParameterServerStrategy):
             with strategy.scope():
-                return DistributedTable(stored.item_ids, stored.embeddings, rows=stored.rows, version=stored.version)
-        return EmbeddingTable(stored.item_ids, stored.embeddings, rows=stored.rows, version=stored.version)
+                return DistributedTable.of(stored)
+        return EmbeddingTable.of(stored)
     except ValueError as error:
         raise DataError(f"the items' embeddings cannot make a table: {error}") from error
 

@@ -45,7 +45,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     batches = embed_items(encoder, items, batch_size=settings.represent.batch_size)
     with tqdm(total=int(prepare.metrics["items"]), initial=done, unit="item", disable=None) as bar:
         for item_ids, embeddings in _chunks(batches, settings.represent.commit_rows):
-            store.append(item_ids, embeddings, encoder=fingerprint)
+            store.upsert(item_ids, embeddings, encoder=fingerprint)
             bar.update(len(item_ids))
     write_aside(fingerprint_file(stage), fingerprint + "\n")
     seconds = time.monotonic() - start

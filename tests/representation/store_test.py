@@ -14,12 +14,12 @@ ROWS = np.array([[0.5, 1.0], [0.25, -2.0], [3.0, 4.0]])
 
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
-    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2, slots=1)
 
 
 def test_rows_come_back_in_the_order_they_were_appended(store: EmbeddingStore) -> None:
-    store.append(IDS[:2], ROWS[:2], encoder="e1")
-    store.append(IDS[2:], ROWS[2:], encoder="e1")
+    store.upsert(IDS[:2], ROWS[:2], encoder="e1")
+    store.upsert(IDS[2:], ROWS[2:], encoder="e1")
     stored = EmbeddingStore(store.path).read()
     np.testing.assert_array_equal(stored.item_ids, IDS)
     np.testing.assert_array_equal(stored.embeddings, ROWS.astype(np.float16))
@@ -29,13 +29,13 @@ def test_rows_come_back_in_the_order_they_were_appended(store: EmbeddingStore) -
 
 def test_every_commit_is_a_version(store: EmbeddingStore) -> None:
     before = store.version
-    store.append(IDS, ROWS, encoder="e1")
+    store.upsert(IDS, ROWS, encoder="e1")
     assert EmbeddingStore(store.path).version == before + 1
 
 
 def test_string_ids_stay_strings(tmp_path: Path) -> None:
-    store = EmbeddingStore.create(tmp_path / "s", id_type="string", dim=2)
-    store.append(np.array(["a", "ü-1"], dtype=object), ROWS[:2], encoder="e")
+    store = EmbeddingStore.create(tmp_path / "s", id_type="string", dim=2, slots=1)
+    store.upsert(np.array(["a", "ü-1"], dtype=object), ROWS[:2], encoder="e")
     assert list(store.read().item_ids) == ["a", "ü-1"]
 
 
@@ -52,9 +52,9 @@ def test_string_ids_stay_strings(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(
     store: EmbeddingStore, embeddings: np.ndarray, encoder: str, message: str
 ) -> None:
-    store.append(np.array([1]), ROWS[:1], encoder="e1")
+    store.upsert(np.array([1]), ROWS[:1], encoder="e1")
     with pytest.raises(ValueError, match=message):
-        store.append(IDS, embeddings, encoder=encoder)
+        store.upsert(IDS, embeddings, encoder=encoder)
     assert len(EmbeddingStore(store.path)) == 1
 
 
@@ -70,4 +70,4 @@ def test_an_empty_store_cannot_be_read(store: EmbeddingStore) -> None:
 
 def test_an_unknown_id_type_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`id_type` must be one of int64, string\. Received: 'uuid'"):
-        EmbeddingStore.create(tmp_path / "s", id_type="uuid", dim=2)
+        EmbeddingStore.create(tmp_path / "s", id_type="uuid", dim=2, slots=1)

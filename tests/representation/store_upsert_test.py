@@ -12,7 +12,7 @@ from mim_tf.representation import EmbeddingStore
 
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
-    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2, slots=1)
 
 
 def put(store: EmbeddingStore, items: dict[int, float]) -> int:
@@ -87,21 +87,21 @@ def test_no_row_of_a_readable_version_is_given_to_another_item(store: EmbeddingS
 
 
 def test_digests_of_contents_are_kept(tmp_path: Path) -> None:
-    store = EmbeddingStore.create(tmp_path / "s", id_type="string", dim=1)
+    store = EmbeddingStore.create(tmp_path / "s", id_type="string", dim=1, slots=1)
     ids = np.array(["a", "b", "c"], object)
     store.upsert(ids, np.ones((3, 1)), encoder="e", contents=np.array(["da", None, "dc"], object))
-    assert store.contents_of(np.array(["c", "nobody", "b", "a"], object)).tolist() == ["dc", None, None, "da"]
+    assert store.labels_of(np.array(["c", "nobody", "b", "a"], object)).contents.tolist() == ["dc", None, None, "da"]
 
     # Another picture of the same embedding: the digest is new, the embedding is no change.
     version = store.upsert(ids[:2], np.ones((2, 1)), encoder="e", contents=np.array(["da2", "db"], object))
-    assert store.contents_of(ids).tolist() == ["da2", "db", "dc"]
+    assert store.labels_of(ids).contents.tolist() == ["da2", "db", "dc"]
     assert version == store.version == 3
     assert store.changes(2).item_ids.tolist() == []
     assert store.read().rows.tolist() == [0, 1, 2]
 
     # A changed embedding without a digest: the old digest is not its own.
     store.upsert(ids[:1], np.zeros((1, 1)), encoder="e")
-    assert store.contents_of(ids).tolist() == [None, "db", "dc"]
+    assert store.labels_of(ids).contents.tolist() == [None, "db", "dc"]
 
 
 def test_records_tell_when_they_were_written(store: EmbeddingStore) -> None:
@@ -116,13 +116,6 @@ def test_an_encoder_is_refused_where_another_one_was(store: EmbeddingStore) -> N
     with pytest.raises(ValueError, match=r"`encoder` must be e, the one of all rows\. Received: f"):
         store.upsert(np.array([2]), np.ones((1, 2)), encoder="f")
     assert len(store) == 1
-
-
-def test_appending_refuses_known_items(store: EmbeddingStore) -> None:
-    put(store, {1: 1, 2: 2})
-    with pytest.raises(ValueError, match=r"`item_ids` must not be in the store\. Received: 2\. Use `upsert`"):
-        store.append(np.array([3, 2]), np.ones((2, 2)), encoder="e")
-    assert len(store) == 2
 
 
 @pytest.mark.parametrize(

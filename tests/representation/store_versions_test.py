@@ -17,7 +17,7 @@ Contents = dict[int, tuple[int, bytes]]
 
 @pytest.fixture
 def store(tmp_path: Path) -> EmbeddingStore:
-    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    return EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2, slots=1)
 
 
 def fill(store: EmbeddingStore, commits: int) -> None:
@@ -123,7 +123,7 @@ def test_a_rule_that_keeps_nothing_is_refused(store: EmbeddingStore, rules: dict
 
 
 def test_a_store_may_have_a_uri(tmp_path: Path) -> None:
-    store = EmbeddingStore.create(f"file://{tmp_path}/store.lance", id_type="int64", dim=2)
+    store = EmbeddingStore.create(f"file://{tmp_path}/store.lance", id_type="int64", dim=2, slots=1)
     fill(store, 3)
     store.compact(keep_versions=1)
     fill(store, 1)
@@ -143,7 +143,7 @@ def test_another_dataset_is_no_store(tmp_path: Path) -> None:
 
 def test_a_commit_between_that_conflicts_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compaction reserves file numbers in a commit of its own; a change of settings stands for it here."""
-    store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2, slots=1)
     store.upsert(np.arange(3), np.zeros((3, 2)), encoder="e")
 
     def overtaken(base: lance.LanceDataset, records: pa.Table) -> int:
@@ -165,7 +165,7 @@ def test_a_commit_between_that_conflicts_with_nothing(tmp_path: Path, monkeypatc
 
 def test_ids_that_no_table_takes_are_refused(tmp_path: Path) -> None:
     for id_type, ids, received in (("int64", np.array([5, -1]), "-1"), ("string", np.array(["a", ""], object), "''")):
-        store = EmbeddingStore.create(tmp_path / id_type, id_type=id_type, dim=2)
+        store = EmbeddingStore.create(tmp_path / id_type, id_type=id_type, dim=2, slots=1)
         with pytest.raises(ValueError, match=rf"`item_ids` must not hold the reserved id {received}\."):
             store.upsert(ids, np.zeros((2, 2)), encoder="e")
         assert len(store) == 0

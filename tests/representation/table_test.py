@@ -58,13 +58,13 @@ def test_rows_with_gaps_spare_rows_and_misses(dtype: str) -> None:
     assert embeddings.dtype == tf.float16
     assert int(table.version) == 7
     last = 9 + 3  # the last spare row
-    table.upsert(np.array([70]), np.array([last]), np.full([1, 2], 3.0), 8)
+    table.upsert(np.array([70]), np.array([last]), np.full([1, 2], 3.0), since=7, version=8)
     np.testing.assert_array_equal(table.lookup(tf.constant([70, 71], tf.int64)), [[3, 3], [0, 0]])
 
 
 def test_a_table_can_start_empty() -> None:
     table = EmbeddingTable(np.zeros(0, np.int64), np.zeros([0, 2]), spare=1)
-    table.upsert(np.array([70]), np.array([0]), np.full([1, 2], 3.0), 1)
+    table.upsert(np.array([70]), np.array([0]), np.full([1, 2], 3.0), since=0, version=1)
     np.testing.assert_array_equal(table.lookup(tf.constant([70, 71], tf.int64)), [[3, 3], [0, 0]])
 
 
@@ -122,4 +122,4 @@ def test_a_table_for_parameter_servers_refuses_to_change() -> None:
     table = DistributedTable(INT_IDS, ROWS)
     np.testing.assert_array_equal(table.lookup(tf.constant(INT_IDS)), ROWS)
     with pytest.raises(NotImplementedError, match="cannot change"):
-        table.upsert(np.array([70]), np.array([0]), np.ones([1, 2]), 1)
+        table.upsert(np.array([70]), np.array([0]), np.ones([1, 2]), since=0, version=1)

@@ -35,7 +35,7 @@ def saved(table: EmbeddingTable, folder: Path) -> Path:
         return {"embedding": embedding, "hit": hit}
 
     def upsert(item_id: tf.Tensor, row: tf.Tensor, embedding: tf.Tensor, version: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"version": table.upsert(item_id, row, embedding, version)}
+        return {"version": table.upsert(item_id, row, embedding, since=0, version=version)}
 
     ids = tf.TensorSpec([None], table.id_dtype, "item_id")
     change = [
@@ -87,7 +87,7 @@ def test_parallel_upserts_and_lookups_of_a_saved_table(strings: bool, tmp_path: 
     def upsert(chunk: np.ndarray) -> None:
         change = {"item_id": tf.constant(ids[chunk], table.id_dtype), "row": tf.constant(rows[chunk])}
         embedding = tf.constant(vectors(rows[chunk] % 1999))
-        model.signatures["upsert"](**change, embedding=embedding, version=tf.constant(int(chunk[0]), tf.int64))
+        model.signatures["upsert"](**change, embedding=embedding, version=tf.constant(1, tf.int64))
 
     readers = [threading.Thread(target=look_up, args=[seed]) for seed in range(2)]
     for reader in readers:
@@ -109,10 +109,10 @@ def test_the_index_learns_of_an_item_after_its_vector_is_written(monkeypatch: py
     """Where the vector cannot be written, the item stays unknown. A race would show the order only now and then."""
     monkeypatch.setattr("mim_tf.representation.table.upsert_checks", lambda *_: [])
     table = small_table()
-    change = (tf.constant([50], tf.int64), tf.constant([9], tf.int64), tf.ones([1, DIM]), tf.constant(5))
+    change = (tf.constant([50], tf.int64), tf.constant([9], tf.int64), tf.ones([1, DIM]))
     for upsert in (tf.function(table.upsert), table.upsert):
         with pytest.raises(tf.errors.InvalidArgumentError, match="does not index into"):
-            upsert(*change)
+            upsert(*change, since=tf.constant(4), version=tf.constant(5))
         assert not table.lookup_with_hits(tf.constant([50], tf.int64))[1].numpy().any()
         assert int(table.version) == 4
 
@@ -134,7 +134,7 @@ def test_a_changed_item_is_never_seen_half() -> None:
     reader.start()
     for row in range(1, steps + 1):
         change = (tf.constant([0], tf.int64), tf.constant([row], tf.int64), tf.constant(vectors(np.array([row]))))
-        upsert(*change, tf.constant(row))
+        upsert(*change, since=tf.constant(row - 1), version=tf.constant(row))
     done.set()
     reader.join()
     values = np.stack(seen)[:, 0]  # [looks, dim]
@@ -150,21 +150,53 @@ def test_the_version_only_rises_under_parallel_callers() -> None:
     nothing = (tf.zeros([0], tf.int64), tf.zeros([0], tf.int64), tf.zeros([0, DIM]))
     versions = np.random.default_rng(0).permutation(2000)
     with ThreadPoolExecutor(6) as pool:
-        told = list(pool.map(lambda version: int(upsert(*nothing, tf.constant(version))), versions))
+        told = list(
+            pool.map(
+                lambda version: int(upsert(*nothing, since=tf.constant(0), version=tf.constant(version))), versions
+            )
+        )
     assert (np.array(told) >= versions).all()
     assert int(table.version) == 1999
-    assert int(upsert(*nothing, tf.zeros([0], tf.int64))) == 1999  # a batch of no requests
+    none = tf.zeros([0], tf.int64)
+    assert int(upsert(*nothing, since=none, version=none)) == 1999  # a batch of no requests
 
 
 def test_repeating_an_upsert_changes_nothing() -> None:
     table = small_table()
-    change = (np.array([3, 50]), np.array([6, 7]), vectors(np.array([6, 7])), np.array([9, 9]))
-    assert int(table.upsert(*change)) == 9
+    change = (np.array([3, 50]), np.array([6, 7]), vectors(np.array([6, 7])))
+    versions = {"since": np.array([4, 4]), "version": np.array([9, 9])}
+    assert int(table.upsert(*change, **versions)) == 9
     before = state(table)
-    table.upsert(*change[:3], 8)
+    assert int(table.upsert(*change, **versions)) == 9
     for one, other in zip(before, state(table), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(table.lookup(np.array([3, 50, 10**12]))[:, 0], [7, 8, 2])
+
+
+def test_what_comes_late_does_nothing() -> None:
+    table = small_table()
+    table.upsert(np.array([3]), np.array([6]), vectors(np.array([6])), since=4, version=9)
+    before = state(table)
+    assert int(table.upsert(np.array([3, 50]), np.array([4, 5]), vectors(np.array([4, 5])), since=4, version=8)) == 9
+    for one, other in zip(before, state(table), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_change_without_the_one_before_it_is_refused() -> None:
+    table = small_table()
+    change = (np.array([3]), np.array([6]), vectors(np.array([6])))
+    before = state(table)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)`since` must be a version that the table has.*4"):
+        table.upsert(*change, since=5, version=6)
+    for one, other in zip(before, state(table), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_version_in_several_calls() -> None:
+    table = small_table()
+    assert int(table.upsert(np.array([3]), np.array([3]), vectors(np.array([3])), since=4, version=4)) == 4
+    assert int(table.upsert(np.array([50]), np.array([4]), vectors(np.array([4])), since=4, version=5)) == 5
+    np.testing.assert_array_equal(table.lookup(np.array([3, 50]))[:, 0], [4, 5])
 
 
 REFUSED = {
@@ -186,13 +218,12 @@ REFUSED = {
 def test_a_refused_upsert_changes_nothing(case: tuple, dtype: str) -> None:
     item_ids, rows, embeddings, message = case
     table = small_table(dtype=dtype)
-    specs = [([None], tf.int64), ([None], tf.int64), ([None, DIM], tf.float32), ([], tf.int64)]
-    upsert = tf.function(table.upsert, input_signature=[tf.TensorSpec(*spec) for spec in specs])
+    upsert = tf.function(table.upsert)
     before = state(table)
-    change = (np.array(item_ids), np.array(rows), embeddings.astype(np.float32), 5)
+    change = [tf.constant(part) for part in map(np.array, (item_ids, rows, embeddings.astype(np.float32)))]
     for call in (upsert, table.upsert):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            call(*change)
+            call(*change, since=tf.constant(4), version=tf.constant(5))
         for one, other in zip(before, state(table), strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -200,7 +231,7 @@ def test_a_refused_upsert_changes_nothing(case: tuple, dtype: str) -> None:
 def test_string_ids_that_no_upsert_may_have() -> None:
     table = EmbeddingTable(np.array(["a"], object), np.ones([1, 2]), spare=3)
     with pytest.raises(tf.errors.InvalidArgumentError, match="must not hold reserved ids"):
-        table.upsert(np.array(["b", ""], object), [1, 2], np.ones([2, 2]), 1)
+        table.upsert(np.array(["b", ""], object), [1, 2], np.ones([2, 2]), since=0, version=1)
     assert not table.lookup_with_hits(tf.constant(["b", ""]))[1].numpy().any()
 
 
@@ -215,7 +246,7 @@ def test_string_ids_that_no_upsert_may_have() -> None:
 def test_shapes_that_cannot_fit_are_refused_before_the_graph_runs(shapes: tuple, message: str) -> None:
     item_ids, rows, embeddings = (np.ones(shape) for shape in shapes)
     with pytest.raises(ValueError, match=message):
-        small_table().upsert(item_ids.astype(int), rows.astype(int), embeddings, 5)
+        small_table().upsert(item_ids.astype(int), rows.astype(int), embeddings, since=4, version=5)
 
 
 OTHER_PROCESS = """

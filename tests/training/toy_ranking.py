@@ -49,7 +49,7 @@ def make_workdir(folder: Path, **rank: Any) -> Settings:
     represent = StageFolder(folder, "represent")
     store = EmbeddingStore.create(store_path(represent), id_type="int64", dim=DIM)
     embeddings = np.random.default_rng(0).normal(size=(ITEMS, DIM))
-    store.append(_item_ids(folder), embeddings, encoder="random")
+    store.upsert(_item_ids(folder), embeddings, encoder="random")
     fingerprint_file(represent).write_text("random\n")
     return settings
 
