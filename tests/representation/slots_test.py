@@ -36,7 +36,7 @@ def test_strings_and_their_bytes_have_one_slot() -> None:
 
 @pytest.mark.parametrize("shift", [0, 20, 40], ids=lambda shift: f"n << {shift}")
 def test_slots_are_even_whichever_bits_the_ids_differ_in(shift: int) -> None:
-    """64 slots of 64,000 items: the counts scatter no more than fair dice, chi-squared(63) < 115 in all but 1 of 10^4."""
+    """64 slots of 64,000 items: no less even than fair dice, of which chi-squared(63) < 115 in all but 1 of 10^4."""
     counts = np.bincount(slots_of(np.arange(64_000) << shift, 64), minlength=64)
     assert ((counts - 1000) ** 2 / 1000).sum() < 115
 
