@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-# Keys the index needs for itself; `item_keys` never makes them, and no item may have them as its id.
-EMPTY_KEY, DELETED_KEY = np.iinfo(np.int64).min, np.iinfo(np.int64).min + 1
-RESERVED_IDS = (EMPTY_KEY, DELETED_KEY, -1)  # -1 pads histories; of strings, "" does
+from mim_tf.representation.reserved_ids import RESERVED_IDS
 
 _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 by the golden ratio, odd: Fibonacci hashing
 _HALF = 32  # bits

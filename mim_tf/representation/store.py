@@ -188,16 +188,20 @@ class EmbeddingStore:
     def changes(self, since: int) -> StoredEmbeddings:
         """The items whose embedding is new or changed after version `since`, as the newest version has them.
 
+        Where `since` itself was removed, they are those after the newest version before it: some more than are new.
+
         Args:
-            since: a version that can still be read. Of older ones it is not known any more what their rows held.
+            since: not older than all versions that can be read. Of older ones it is not known any more what their rows
+                held.
 
         Raises:
-            StageError: there is no such version, or no longer, or the store is empty.
+            StageError: there is no such version, all as old were removed, or the store is empty.
         """
 
         def changed(dataset: lance.LanceDataset) -> StoredEmbeddings:
-            self._check_version(since, "Read the whole store")
-            return self._stored(dataset, f"{IN_USE} AND change > {newest_change(self._open(since))}")
+            before = [version for version in _versions(dataset) if version <= since]
+            self._check_version(before[-1] if before and since <= dataset.version else since, "Read the whole store")
+            return self._stored(dataset, f"{IN_USE} AND change > {newest_change(self._open(before[-1]))}")
 
         return retried(changed, self._open)
 
@@ -283,7 +287,12 @@ class EmbeddingStore:
         return int(statistics.bytes_removed)
 
     def _open(self, version: int | None = None) -> lance.LanceDataset:
-        return lance.dataset(self.path, version=version, session=self._session)
+        try:
+            return lance.dataset(self.path, version=version, session=self._session)
+        except (ValueError, OSError):
+            if version is not None:  # it may have been removed since it was looked for
+                self._check_version(version, "Read the whole store")
+            raise
 
     def _stored(self, dataset: lance.LanceDataset, condition: str) -> StoredEmbeddings:
         encoder = _encoder(dataset)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mim_tf.representation.item_keys import RESERVED_IDS
+from mim_tf.representation.reserved_ids import RESERVED_IDS
 from mim_tf.representation.slots import assigned_rows, slots_of
 
 ID_TYPES = {"int64": pa.int64(), "string": pa.string()}
@@ -162,7 +162,7 @@ def _rows_for(new: Upsert, known: pa.Table, oldest: int, base: lance.LanceDatase
     """Rows `[items]` for items that get others than they have, or their first ones."""
     rows, slots = known["row"].to_numpy(), slots_in(base.schema)
     unused = known["item_id"].is_null().to_numpy()
-    free = np.sort(rows[unused & _let_go_by(oldest, base.version, known["change"].to_numpy())])
+    free = np.sort(rows[unused & let_go_by(oldest, base.version, known["change"].to_numpy())])
     item_slots = slots_of(new.item_ids.to_numpy(zero_copy_only=False), slots)
     return assigned_rows(item_slots, free, used=np.bincount(rows % slots, minlength=slots))  # a row has one record
 
@@ -181,7 +181,7 @@ def _differ(given: pa.Array, stored: pa.ChunkedArray) -> np.ndarray:
     return pc.fill_null(pc.not_equal(given, stored), given.is_valid()).to_numpy()
 
 
-def _let_go_by(oldest: int, newest: int, changes: np.ndarray) -> np.ndarray:
+def let_go_by(oldest: int, newest: int, changes: np.ndarray) -> np.ndarray:
     """Which unused rows no version from `oldest` on has in use, `[records]` bool.
 
     A change's version is at least its number, but may be above it (`commit_records`). Those before another change are

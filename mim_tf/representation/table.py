@@ -7,7 +7,8 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from mim_tf.representation.item_keys import DELETED_KEY, EMPTY_KEY, check_item_ids, item_keys, spread
+from mim_tf.representation.item_keys import check_item_ids, item_keys, spread
+from mim_tf.representation.reserved_ids import DELETED_KEY, EMPTY_KEY
 from mim_tf.representation.row_precision import ROW_DTYPES, dequantise, quantise
 from mim_tf.representation.stored_embeddings import StoredEmbeddings
 from mim_tf.representation.upsert_checks import follows, upsert_checks

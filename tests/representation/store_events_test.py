@@ -107,6 +107,20 @@ def test_a_tagged_version_stays_and_its_rows_are_not_given_away(tmp_path: Path) 
     assert store.tags == {}
 
 
+def test_changes_since_a_removed_version_are_those_since_an_older_one(store: EmbeddingStore) -> None:
+    for item in "abcde":  # versions 2 .. 6
+        put(store, (item, 1, None))
+    store.tag("ranker-1", 3)
+    store.compact(keep_versions=1)
+    assert store.versions[0] == 3
+    assert 5 not in store.versions
+    assert sorted(store.changes(5).item_ids) == ["c", "d", "e"]  # e is new since 5; c and d come again
+    with pytest.raises(StageError, match=r"Version 2 of .* was removed by `compact`\. Read the whole store"):
+        store.changes(2)
+    with pytest.raises(StageError, match=r"Version 99 of .* does not exist\. Read the whole store"):
+        store.changes(99)
+
+
 def test_tags_that_cannot_be(store: EmbeddingStore) -> None:
     with pytest.raises(StageError, match=r"Version 9 of .* does not exist\. Tag one that is there"):
         store.tag("a", 9)

@@ -16,25 +16,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mim_tf.representation
 from mim_tf.representation import EmbeddingStore
 
 ENV = {**os.environ, "LANCE_LOG": "error"}
 
-# The store without its neighbours, whose TensorFlow takes seconds to import.
-STORE_ALONE = f"""
-import json, pathlib, sys, time, types
+OPENED = """
+import json, sys
 import numpy as np
-package = types.ModuleType("mim_tf.representation")
-package.__path__ = {list(mim_tf.representation.__path__)!r}
-sys.modules["mim_tf.representation"] = package
-from mim_tf.representation.store import EmbeddingStore
+from mim_tf.representation import EmbeddingStore
 store = EmbeddingStore(sys.argv[1])
 """
 
 # Each round: one item of its own, and three that all writers fight for.
 RIVAL = (
-    STORE_ALONE
+    OPENED
     + """
 writer, rounds = int(sys.argv[2]), int(sys.argv[3])
 print("ready", flush=True)
@@ -49,7 +44,7 @@ for turn in range(rounds):
 
 # Blocks of items that all carry the block's number: a half-written one would show.
 ENDLESS = (
-    STORE_ALONE
+    OPENED
     + """
 ids = np.arange(2000)
 for turn in range(1, 100000):

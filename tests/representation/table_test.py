@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.representation import DistributedTable, EmbeddingTable, item_keys
-from mim_tf.representation.item_keys import spread
+from mim_tf.representation import DistributedTable, EmbeddingTable
+from mim_tf.representation.item_keys import item_keys, spread
 
 pytestmark = pytest.mark.both_kerases
 
