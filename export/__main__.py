@@ -1,21 +1,32 @@
-"""`python -m mim_tf.export`: the trained ranker as a SavedModel for TF Serving."""
+"""`python -m mim_tf.export`: the trained ranker, its tables and the item encoder as SavedModels for TF Serving."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from pathlib import Path
 
 from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
 from mim_tf.errors import SettingsError
+from mim_tf.settings import Settings
 from mim_tf.workdir import StageFolder
 
 _EPILOG = """\
-Writes DIR/<export.model_name>/<version>/, the version one above the highest there, and prints the folder. The
-SavedModel holds the network and every item's embedding and needs nothing but TensorFlow. Serve it with TF Serving,
-or with python -m mim_tf.serving --models DIR where there is none. Of several trainings (rank.seeds) it is the first.
+Writes DIR/<export.model_name>/<version>/ and prints the folder. The SavedModel holds the network and every item's
+embedding and needs nothing but TensorFlow. Serve it with TF Serving, or with python -m mim_tf.serving --models DIR
+where there is none. Of several trainings (rank.seeds) it is the first.
 
-example:
+With --shards P the embeddings are served apart, by P machines, and mim_tf.serving.sharded_ranker brings both together:
+DIR/<model>_table_<p>/<version>/ hold a part of them each, DIR/<model>/<version>/ the network. Another P takes no
+training. Give it, and whole rankers, another DIR: start its servers, then let the clients go over to them.
+
+What is exported is the newest version of the store. It is tagged <model>-<version> there, so that compaction keeps what
+a server must catch up from: remove old folders and their tags together. A version is above all that DIR holds and all
+that are tagged.
+
+examples:
   python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/models
+  python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/sharded --shards 4 --encoder
 """
 
 
@@ -23,24 +34,39 @@ def main() -> None:
     """Run the command."""
     parser = stage_parser("export", "Export the trained ranker as a SavedModel.", _EPILOG)
     parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
+    parser.add_argument("--shards", type=int, metavar="P", help="cut the table into P models of their own")
+    parser.add_argument("--tables-only", action="store_true", help="with --shards: the tables, without the network")
+    parser.add_argument("--encoder", action="store_true", help="export item_encoder, which embeds new items, too")
     arguments = parser.parse_args()
-    settings, workdir = settings_of(arguments), Path(arguments.workdir)
-    if settings.rank.embeddings != "table":
+    settings = settings_of(arguments)
+    _check(arguments, settings)
+    stage = "represent" if arguments.tables_only else "rank"
+    StageFolder(arguments.workdir, stage).require(settings, shlex.join(options_of(arguments)))
+    set_keras_mode(legacy=True)
+    _publish(arguments, settings)
+
+
+def _check(arguments: argparse.Namespace, settings: Settings) -> None:
+    if arguments.tables_only and arguments.shards is None:
+        raise SettingsError("--tables-only is for tables of their own: give --shards too.")
+    if settings.rank.embeddings != "table" and not arguments.tables_only:
         raise SettingsError(
             "`rank.embeddings` must be table for an export, because serving runs no encoder: train with that in "
             f"another --workdir. Received: {settings.rank.embeddings}."
         )
-    StageFolder(workdir, "rank").require(settings, shlex.join(options_of(arguments)))
-    set_keras_mode(legacy=True)
-    from mim_tf.data.record_schema import RecordSchema
-    from mim_tf.export.saved_model import export_ranker
-    from mim_tf.training.models import records_folder
-    from mim_tf.training.rank import load_ranker
 
-    dtypes = RecordSchema.load(records_folder(StageFolder(workdir, "prepare"))).fields("impressions")
-    ranker = load_ranker(settings, workdir, "model")
-    version = export_ranker(ranker, Path(arguments.to) / settings.export.model_name, dtypes=dtypes)
-    print(version)
+
+def _publish(arguments: argparse.Namespace, settings: Settings) -> None:
+    from mim_tf.export.publication import publish_item_encoder, publish_ranker, publish_shards
+
+    run = Path(arguments.workdir), Path(arguments.to)
+    if arguments.shards is None:
+        published = [publish_ranker(settings, *run)]
+    else:
+        published = publish_shards(settings, *run, arguments.shards, network=not arguments.tables_only)
+    if arguments.encoder:
+        published.append(publish_item_encoder(*run))
+    print("\n".join(map(str, published)))
 
 
 if __name__ == "__main__":
