@@ -244,6 +244,18 @@ class RepresentSettings(Section):
     batch_size: int = Field(256, ge=1)
     commit_rows: int = Field(8192, ge=1, description="rows per commit of the store")
     centre: bool = Field(True, description="shift h_MM by its catalogue mean; false keeps it comparable with h_q")
+    encoder: str | None = Field(
+        None,
+        min_length=1,
+        description="item encoder of an earlier run, W1/represent/item_encoder; it is taken as it is, `centre` or not, "
+        "and `pretrain` and `csft` are left out; null: csft's",
+    )
+    store: str | None = Field(
+        None, min_length=1, description="path or URI of the store, to outlive the workdir; null: in the workdir"
+    )
+    rows: Literal["float16", "int8"] = Field(
+        "float16", description="of the table made from the store; int8: about half the memory"
+    )
 
 
 class HashedSettings(Section):
@@ -337,6 +349,32 @@ class ExportSettings(Section):
     """The SavedModel."""
 
     model_name: str = Field("ranker", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder and served name")
+    spare: float = Field(
+        0.25, ge=0, description="rows kept free for new items, as a share of those there; 1,024 or more"
+    )
+
+    @model_validator(mode="after")
+    def _a_name_of_its_own(self) -> Self:
+        if self.model_name == "item_encoder":
+            raise ValueError("`model_name` must not be item_encoder, which is the encoder's own")
+        return self
+
+
+class RealtimeSettings(Section):
+    """New items, from where they appear into the store and the servers."""
+
+    source: str = Field("incoming", description="folder of JSON lines, or kafka://broker:port,broker:port/topic")
+    kafka: dict[str, str] = Field({}, description="options of librdkafka: group.id, security.protocol, ...")
+    images: str | None = Field(None, description="folder of `image_path`; null: the source, if that is a folder")
+    window_seconds: float = Field(1.0, gt=0, description="at most so long after its first event a window is committed")
+    window_rows: int = Field(1024, ge=1, description="events; a window that has so many is committed at once")
+    batch_size: int = Field(32, ge=1, description="items embedded at once")
+    encoder: str | None = Field(None, description="host:port of a server of item_encoder; null: in this process")
+    servers: tuple[str, ...] = Field((), description="host:port/model of every server that holds a table")
+    metrics_host: str = Field("127.0.0.1", description="address at which Prometheus may ask")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="port for Prometheus; 0: a free one; null: none")
+    compact_every: int = Field(300, ge=1, description="commits after which the store is compacted")
+    keep_hours: float = Field(1.0, gt=0, description="age from which compaction removes versions; tagged ones stay")
 
 
 class Settings(Section):
@@ -349,6 +387,7 @@ class Settings(Section):
     represent: RepresentSettings = RepresentSettings()
     rank: RankSettings = RankSettings()
     export: ExportSettings = ExportSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     seed: int = 0
 
     @model_validator(mode="after")

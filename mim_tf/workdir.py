@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,30 @@ _SECTIONS = {
     "rank": ("data", "seed", "encoders", "pretrain", "csft", "represent", "rank"),
 }
 
+# The stages, and their sections, that an item encoder of an earlier run stands for.
+_ENCODER_STAGES = ("pretrain", "csft")
+
+# Settings that shape nothing before a later stage than the one whose section they are in.
+_FIRST_USED_BY = {"represent.rows": "rank"}
+
 # Where a training runs, not what it trains: it may go on elsewhere. How many replicas that makes is no setting anyway.
 _PLACES = ("pretrain.strategy", "csft.strategy", "rank.strategy")
 
 _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
     stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]
 }
+
+
+def stages_of(settings: Settings) -> tuple[str, ...]:
+    """The stages of a run, in their order: without those that make the encoder, where an earlier run's is given."""
+    given = settings.represent.encoder is not None
+    return tuple(stage for stage in STAGES if not (given and stage in _ENCODER_STAGES))
+
+
+def earlier_stages(stage: str, settings: Settings) -> tuple[str, ...]:
+    """The stages that `stage` builds on."""
+    stages = STAGES if stage in _ENCODER_STAGES else stages_of(settings)
+    return stages[: stages.index(stage)]
 
 
 class StageFolder:
@@ -78,12 +96,8 @@ class StageFolder:
         """
         self.check(settings)
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
-            except OSError as error:
-                raise StageError(f"another process works in {self.path}. Wait for it, or stop it.") from error
-            write_aside(self._upstream_file, json.dumps(self._upstream(), indent=2) + "\n")
+        with exclusive(self.path):
+            write_aside(self._upstream_file, json.dumps(self._upstream(settings), indent=2) + "\n")
             write_aside(self._settings_file, dump_settings(settings))  # `check` goes by this one
             try:
                 yield
@@ -104,16 +118,19 @@ class StageFolder:
             return
         then = yaml.safe_load(self._settings_file.read_text(encoding="utf-8"))
         now = yaml.safe_load(dump_settings(settings))
-        for stage in STAGES:  # the earliest one concerned is the one to run again
-            sections = [section for section in _SECTIONS[self.stage] if section in _SECTIONS[stage]]
-            changes = [line for section in sections for line in _changes(section, then[section], now[section])]
+        given = any(tree["represent"].get("encoder") for tree in (then, now)) and self.stage not in _ENCODER_STAGES
+        left_out = _ENCODER_STAGES if given else ()
+        for stage in STAGES[: STAGES.index(self.stage) + 1]:  # the earliest one concerned is the one to run again
+            sections = [name for name in _SECTIONS[stage] if stage not in left_out and name not in left_out]
+            ignored = _not_yet_used(stage)
+            changes = [line for name in sections for line in _changes(name, then[name], now[name], ignored)]
             if changes:
                 again = ", ".join(STAGES[STAGES.index(stage) :])
                 raise StageError(
                     f"{self.path} was made with other settings: {'; '.join(changes)}. Use another --workdir, or delete "
                     f"{self.workdir / stage} and the stages after it ({again}) to run them again."
                 )
-        self._check_upstream()
+        self._check_upstream(settings)
 
     def require(self, settings: Settings, options: str) -> StageFolder:
         """This folder, if its stage is finished under these settings.
@@ -138,18 +155,18 @@ class StageFolder:
         names = {path.name for path in self.path.iterdir() if path.suffix != ".partial"}
         return bool(names - {".lock", self._settings_file.name, self._upstream_file.name})
 
-    def _upstream(self) -> dict[str, str]:
+    def _upstream(self, settings: Settings) -> dict[str, str]:
         """Which runs of the earlier stages are there: a digest of their metrics, which hold the seconds they took."""
-        earlier = [StageFolder(self.workdir, stage) for stage in STAGES[: STAGES.index(self.stage)]]
+        earlier = [StageFolder(self.workdir, stage) for stage in earlier_stages(self.stage, settings)]
         return {
             folder.stage: hashlib.sha256(folder._metrics_file.read_bytes()).hexdigest()
             for folder in earlier
             if folder.finished
         }
 
-    def _check_upstream(self) -> None:
+    def _check_upstream(self, settings: Settings) -> None:
         made_from = json.loads(self._upstream_file.read_text(encoding="utf-8"))
-        for stage, digest in self._upstream().items():
+        for stage, digest in self._upstream(settings).items():
             if made_from.get(stage, digest) != digest:
                 raise StageError(
                     f"{self.path} was made from an earlier run of {stage}. Delete {self.path} to run it again."
@@ -168,6 +185,21 @@ class StageFolder:
         return self.path / "metrics.json"
 
 
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Work in a folder alone.
+
+    Raises:
+        StageError: another process works in it.
+    """
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
+        except OSError as error:
+            raise StageError(f"another process works in {folder}. Wait for it, or stop it.") from error
+        yield
+
+
 def write_aside(path: Path, text: str) -> None:
     """Write `path` so that it is at any moment absent, the old text or the new text, never a part."""
     aside = path.with_name(path.name + ".partial")
@@ -183,8 +215,17 @@ def fresh_folder_aside(path: Path) -> Path:
     return aside
 
 
-def _changes(path: str, then: Any, now: Any) -> list[str]:
-    """Where two trees of plain values differ, as `key was old, now new`, but for `_PLACES`."""
+def _not_yet_used(stage: str) -> set[str]:
+    """Settings that a stage does not read, though its sections hold them."""
+    return {path for path, first in _FIRST_USED_BY.items() if STAGES.index(first) > STAGES.index(stage)}
+
+
+def _changes(path: str, then: Any, now: Any, ignored: Collection[str]) -> list[str]:
+    """Where two trees of plain values differ, as `key was old, now new`, but for `_PLACES` and what is ignored."""
     if isinstance(then, dict) and isinstance(now, dict):
-        return [change for key in {**then, **now} for change in _changes(f"{path}.{key}", then.get(key), now.get(key))]
-    return [] if then == now or path in _PLACES else [f"{path} was {then!r}, now {now!r}"]
+        return [
+            change
+            for key in {**then, **now}
+            for change in _changes(f"{path}.{key}", then.get(key), now.get(key), ignored)
+        ]
+    return [] if then == now or path in _PLACES or path in ignored else [f"{path} was {then!r}, now {now!r}"]

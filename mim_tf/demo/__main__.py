@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from mim_tf.commandline import command_parser, run_command
-from mim_tf.errors import ServingError
-from mim_tf.settings import load_settings
+from mim_tf.commandline import run_command
+from mim_tf.demo.chain import DemoChain, demo_parser, say_and_run
 
 _EPILOG = """\
 Draws a shop of a few hundred products with shoppers who have a taste in content and a taste of another kind, trains
@@ -27,81 +21,25 @@ example:
 
 def main() -> None:
     """Run the command."""
-    parser = command_parser("demo", "The whole chain on a drawn shop, in minutes.", _EPILOG)
-    parser.add_argument("--workdir", default="build/demo", metavar="DIR", help="folder of the run (%(default)s)")
-    parser.add_argument("--config", default="configs/demo.yaml", metavar="FILE", help="settings (%(default)s)")
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
-    )
-    arguments = parser.parse_args()
+    chain = DemoChain(demo_parser("demo", "The whole chain on a drawn shop, in minutes.", _EPILOG).parse_args())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped on the way out
-    workdir = Path(arguments.workdir)
-    shop, models = workdir / "shop", workdir / "models"
-    name = load_settings(arguments.config, arguments.overrides).export.model_name
-    overrides = [
-        f"data.items={shop / 'items.parquet'}",
-        f"data.impressions={shop / 'impressions.parquet'}",
-        f"data.pairs={shop / 'pairs.parquet'}",
-        *arguments.overrides,
-    ]
-    run = ["--config", arguments.config, "--workdir", str(workdir)]
-    run += [part for override in overrides for part in ("--set", override)]
-
-    if not shop.exists():
-        _say_and_run("mim_tf.data.demo_shop", "--out", str(shop))
-    _say_and_run("mim_tf.train", "--stage", "all", *run)
-    if not _is_exported(models / name, workdir / "rank" / "metrics.json"):
-        _say_and_run("mim_tf.export", *run, "--to", str(models))
-    _say_and_run("mim_tf.evaluate", *run)
-    with _server(models) as address:
-        _rank_for_one_user(address, name, workdir, shop)
+    chain.make()
+    say_and_run("mim_tf.evaluate", *chain.run)
+    with chain.server() as address:
+        _rank_for_one_user(chain, address)
 
 
-def _say_and_run(module: str, *arguments: str) -> None:
-    """Run one of our commands, showing how a user would type it; its own message tells what went wrong."""
-    print(f"\n$ python -m {module} {' '.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    if code:
-        raise SystemExit(code)
-
-
-@contextmanager
-def _server(models: Path) -> Iterator[str]:
-    """The stand-in server on a free port; yields its address."""
-    command = ["-m", "mim_tf.serving", "--models", str(models), "--port", "0"]
-    print(f"\n$ python {' '.join(command)}", flush=True)
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            yield _address(server)
-        finally:
-            server.terminate()
-
-
-def _address(server: subprocess.Popen[str]) -> str:
-    """What the server says it listens at."""
-    for line in server.stdout or ():
-        print(line, end="")
-        if line.startswith("Listening on "):
-            return line.split()[2]
-    raise ServingError("the server ended before it listened.")
-
-
-def _is_exported(model: Path, trained: Path) -> bool:
-    """Whether a version of the model was exported since it was trained."""
-    versions = [path for path in model.glob("*") if path.name.isdecimal()]
-    return any(path.stat().st_mtime > trained.stat().st_mtime for path in versions)
-
-
-def _rank_for_one_user(address: str, name: str, workdir: Path, shop: Path) -> None:
+def _rank_for_one_user(chain: DemoChain, address: str) -> None:
     """Ask for the products shown to one user in the validation days, best first."""
+    from mim_tf.demo.candidates import candidates_of_one_user
     from mim_tf.serving.client import Client
 
-    rows = _candidates_of_one_user(workdir)
+    rows = candidates_of_one_user(chain.workdir)
     with Client(address) as client:
-        client.wait_until_ready(name)
-        inputs = client.signatures(name)["predict"].inputs
-        probabilities = client.predict(name, {column: rows[column] for column in inputs})["probability"]
-    titles = _titles(shop)
+        client.wait_until_ready(chain.model)
+        inputs = client.signatures(chain.model)["predict"].inputs
+        probabilities = client.predict(chain.model, {column: rows[column] for column in inputs})["probability"]
+    titles = chain.titles()
     history = [item for item in rows["history_item_id"][0] if item != -1]
     print(f"\nUser {rows['user_id'][0]} bought, latest last:")
     print("\n".join(f"  {titles[item]}" for item in history[-6:]))
@@ -110,37 +48,9 @@ def _rank_for_one_user(address: str, name: str, workdir: Path, shop: Path) -> No
     for row in (-probabilities).argsort():
         bought = "yes" if rows["label"][row] else ""
         print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[rows['item_id'][row]]}")
-    metrics = json.loads((workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((chain.workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
     print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_base']:.4f} without.")
-    print(f"Pictures of the training: tensorboard --logdir {workdir}")
-
-
-def _candidates_of_one_user(workdir: Path, count: int = 12) -> dict[str, Any]:
-    """The first validation impressions of the user with most purchases there, all with the history before them."""
-    import numpy as np
-
-    from mim_tf.data.records import read_impressions
-
-    batches = [
-        {name: column.numpy() for name, column in batch.items()}
-        for batch in read_impressions(workdir / "prepare" / "records", "validation", batch_size=1024)
-    ]
-    impressions = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    users, purchases = np.unique(impressions["user_id"][impressions["label"] == 1], return_counts=True)
-    of_user = np.flatnonzero(impressions["user_id"] == users[purchases.argmax()])
-    rows = of_user[np.argsort(impressions["timestamp"][of_user], kind="stable")][:count]
-    candidates = {name: column[rows] for name, column in impressions.items()}
-    for name in candidates:
-        if name.startswith("history_") or name == "timestamp":  # as if all were shown at once
-            candidates[name] = np.repeat(candidates[name][:1], len(rows), axis=0)
-    return candidates
-
-
-def _titles(shop: Path) -> dict[int, str]:
-    import pyarrow.parquet as parquet
-
-    table = parquet.read_table(shop / "items.parquet", columns=["item_id", "title"])
-    return dict(zip(table["item_id"].to_pylist(), table["title"].to_pylist(), strict=True))
+    print(f"Pictures of the training: tensorboard --logdir {chain.workdir}")
 
 
 if __name__ == "__main__":

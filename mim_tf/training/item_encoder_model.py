@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of the tokenisers
 
 from mim_tf.errors import StageError
-from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.workdir import StageFolder, fresh_folder_aside
+
+if TYPE_CHECKING:  # brings all encoders and Keras along, which who loads a model does not need
+    from mim_tf.finetuning.item_encoder import ItemEncoder
 
 
 def save_item_encoder_model(represent: StageFolder, encoder: ItemEncoder) -> None:

@@ -1,0 +1,121 @@
+"""Events from JSON lines in a watched folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from mim_tf.errors import DataError
+from mim_tf.realtime.event import Message
+from mim_tf.workdir import write_aside
+
+SUFFIX = ".jsonl"
+_PAUSE = 0.02  # seconds between two looks at a folder without news
+_LONGEST_LINE = 64 * 2**20  # bytes; what is longer comes in pieces, none of which is JSON
+
+
+class _Place(NamedTuple):
+    """How far a file was read."""
+
+    inode: int  # a file put in its place has another one, and is read from its beginning
+    offset: int  # bytes
+
+
+class FolderSource:
+    """Reads the files `*.jsonl` of a folder in the order of their names, and what is appended to them later.
+
+    A line counts once its newline is there, or once it is a whole JSON object: the last one may lack the newline. Other
+    files, and folders in it, are ignored: write there under another name, then rename. Files that were read may be
+    deleted.
+
+    Args:
+        folder: to watch.
+        progress: file that keeps how far each file was taken in.
+
+    Raises:
+        DataError: there is no such folder, or the progress file is damaged.
+    """
+
+    def __init__(self, folder: Path, progress: Path):
+        if not folder.is_dir():
+            raise DataError(f"`realtime.source` must be an existing folder, or kafka://... Received: {folder}.")
+        self._folder, self._progress = folder, progress
+        self._read = _load(progress)
+
+    def poll(self, most: int, seconds: float) -> list[Message]:
+        """The next lines."""
+        end = time.monotonic() + seconds
+        while True:
+            messages: list[Message] = []
+            for file in self._files():
+                messages += self._lines_of(file, most - len(messages))
+                if len(messages) >= most:
+                    break
+            if messages or time.monotonic() >= end:
+                return messages
+            time.sleep(_PAUSE)
+
+    def acknowledge(self) -> None:
+        """Write down how far every file was read, of those that are there."""
+        there = {file.name for file in self._files()}
+        self._read = {name: place for name, place in self._read.items() if name in there}
+        write_aside(self._progress, json.dumps(self._read) + "\n")
+
+    def drained(self) -> bool:
+        """Always: a poll looks at every file."""
+        return True
+
+    def lag(self) -> int:
+        """Bytes that were not read yet."""
+        return sum(max(0, file.stat().st_size - self._place_in(file).offset) for file in self._files())
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _files(self) -> list[os.DirEntry[str]]:
+        with os.scandir(self._folder) as entries:
+            files = [entry for entry in entries if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")]
+        return sorted((entry for entry in files if entry.is_file()), key=lambda entry: entry.name)
+
+    def _place_in(self, file: os.DirEntry[str]) -> _Place:
+        place = self._read.get(file.name)
+        if place is None or place.inode != file.inode() or place.offset > file.stat().st_size:
+            return _Place(file.inode(), 0)
+        return place
+
+    def _lines_of(self, file: os.DirEntry[str], most: int) -> list[Message]:
+        place = self._place_in(file)
+        if place.offset == file.stat().st_size:
+            return []
+        messages: list[Message] = []
+        with open(file.path, "rb") as lines:
+            arrived = min(time.time(), os.fstat(lines.fileno()).st_mtime)
+            lines.seek(place.offset)
+            while len(messages) < most and _is_whole(line := lines.readline(_LONGEST_LINE)):
+                if line.strip():
+                    messages.append(Message(line, f"{file.name}, byte {place.offset}", arrived))
+                place = _Place(place.inode, place.offset + len(line))
+        self._read[file.name] = place
+        return messages
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether nothing more will come: no beginning of a JSON object is one itself."""
+    if line.endswith(b"\n") or len(line) == _LONGEST_LINE:
+        return True
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _load(progress: Path) -> dict[str, _Place]:
+    if not progress.exists():
+        return {}
+    try:
+        return {name: _Place(*map(int, place)) for name, place in json.loads(progress.read_bytes()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{progress} is damaged: {error}. Delete it to read all events again.") from error
