@@ -22,7 +22,7 @@ realtime-demo: .venv/installed
 
 # Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each. Files in their order, not the ones with the
 # fewest tests last: those are the longest, and would leave a core idle.
-test: .venv/installed
+test: .venv/installed .venv-moto/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -36,6 +36,11 @@ parity: .venv/installed .venv-parity/installed
 	$(PYTHON) -m venv .venv-parity
 	.venv-parity/bin/pip install --quiet --requirement parity/requirements.txt
 	.venv-parity/bin/pip install --quiet --no-deps --requirement parity/requirements-alone.txt
+	touch $@
+
+.venv-moto/installed: tests/moto-requirements.txt
+	$(PYTHON) -m venv .venv-moto
+	.venv-moto/bin/pip install --quiet --requirement tests/moto-requirements.txt
 	touch $@
 
 lint: .venv/installed
@@ -65,7 +70,7 @@ csft-mwms: .venv/installed
 	}; worker 1 & other=$$!; trap "kill $$other 2> /dev/null" EXIT; worker 0 && wait $$other
 
 clean:
-	rm -rf build .venv .venv-parity *.egg-info
+	rm -rf build .venv .venv-moto .venv-parity *.egg-info
 
 # The exact set of a fresh environment that passed `make lint test`.
 constraints: .venv/installed
