@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import logging
+import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,8 +24,9 @@ _BANNER = (
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _EPILOG = """\
 FOLDER is laid out as <model>/<integer version>/saved_model.pb, like /models in the TF Serving image. The highest
-version of each model is served; names that are no integers are ignored. SIGTERM and Ctrl-C finish running requests.
-Serve only models you trust: a SavedModel is a program.
+version of each model is served; names that are no integers are ignored. A version that appears later, or goes, is
+noticed while the server runs. SIGTERM and Ctrl-C finish running requests. Serve only models you trust: a SavedModel is
+a program.
 
 example:
   python -m mim_tf.serving --models models --port 8500
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     print(_BANNER, flush=True)
     try:
-        _serve(options.models, options.host, options.port)
+        _serve(options)
     except ServingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,6 +61,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine only)"
     )
     parser.add_argument("--port", default=8500, type=_port, help="gRPC port (default: %(default)s); 0 picks a free one")
+    parser.add_argument(
+        "--poll-seconds",
+        default=1.0,
+        type=_seconds,
+        metavar="SECONDS",
+        help="pause between two looks for new versions (default: %(default)s); 0 never looks again",
+    )
     return parser.parse_args(arguments)
 
 
@@ -65,32 +77,48 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _serve(models: str, host: str, port: int) -> None:
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"must be 0 or more seconds. Received: {text}.")
+    return seconds
+
+
+def _serve(options: argparse.Namespace) -> None:
     # Read when TensorFlow and gRPC are imported. Nothing is lost: what goes wrong also comes back as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The allocator of TensorFlow's oneDNN never gives memory back: a version that is replaced would stay in it.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("mim_tf.serving").setLevel(logging.INFO)  # says which version is served
     # Blocked before the first thread is made, so that no thread takes a signal: it waits until `sigwait` asks for it.
     # A Python handler can be missed instead, when the signal comes just before the main thread goes to sleep.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         from mim_tf.serving.server import Server
 
-        server = Server(models, host=host, port=port)
-        server.start()
-        _announce(server)
-        signal.sigwait(_STOP_SIGNALS)
+        # What the imports made stays: looking through it for a replaced version's garbage would keep requests waiting.
+        gc.freeze()
+        server = Server(options.models, host=options.host, port=options.port, poll_seconds=options.poll_seconds)
+        with server:  # stops it, too, if who reads what is printed is gone
+            _announce(server)
+            signal.sigwait(_STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
+            print("Stopping: running requests are finished first.", file=sys.stderr)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
-    print("Stopping: running requests are finished first.", file=sys.stderr)  # stdout's reader may be gone
-    server.stop()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
 def _announce(server: Server) -> None:
     """Prints what is served, and where."""
     for name, version in server.versions.items():
         print(f"{name}: version {version}")
-        for key, signature in server.signatures[name].items():
+        for key, signature in server.signatures.get(name, {}).items():
             print(f"  {key}{signature}")
     print(f"Listening on {server.host}:{server.port} (gRPC).", flush=True)
 

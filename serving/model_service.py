@@ -11,7 +11,7 @@ from mim_tf.serving.models import Models, check_named
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """Reports the models given: each is loaded before the server listens, so each is AVAILABLE.
+    """Reports the models given.
 
     Args:
         models: What is served.
@@ -24,16 +24,17 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def GetModelStatus(  # noqa: N802 - the service's name for it
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Returns the state of a model's one version, or of the version asked for."""
+        """Returns the state of every version that the server has had of a model, highest first, or of one of them."""
         spec = request.model_spec
         check_named(spec)
-        servable = self._models.get(spec.name)
-        if servable is None:
+        model = self._models.current.get(spec.name)
+        if model is None:
             raise tf.errors.NotFoundError(None, None, f"Could not find any versions of model {spec.name}")
-        if spec.HasField("version") and spec.version.value != servable.version:
+        if not spec.HasField("version"):
+            statuses = [model.statuses[version] for version in sorted(model.statuses, reverse=True)]
+        elif spec.version.value in model.statuses:
+            statuses = [model.statuses[spec.version.value]]
+        else:
             message = f"Could not find version {spec.version.value} of model {spec.name}"
             raise tf.errors.NotFoundError(None, None, message)
-        status = get_model_status_pb2.ModelVersionStatus(
-            version=servable.version, state=get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        )
-        return get_model_status_pb2.GetModelStatusResponse(model_version_status=[status])
+        return get_model_status_pb2.GetModelStatusResponse(model_version_status=statuses)

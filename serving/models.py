@@ -1,26 +1,28 @@
-"""The models of a folder: which versions there are, and which of them a request means."""
+"""What is served, and which of it a request means."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2
 
-from mim_tf.errors import ServingError
 from mim_tf.serving.servable import Servable
-
-_MAX_VERSION = 2**63 - 1  # a version travels as int64
-_LOG = logging.getLogger(__name__)
+from mim_tf.serving.served_model import ServedModel
+from mim_tf.serving.version_folders import find_models
 
 
 class Models:
-    """Every model of a folder in its highest version, loaded.
+    """Every model of a folder in one version: the highest there was, until `replace` puts another in its place.
 
     The folder is laid out as `<model>/<integer version>/saved_model.pb`: what the TF Serving image expects under
     `/models`, and each `<model>` what `--model_base_path` names. Whatever is not an integer is ignored.
+
+    Any number of threads may ask at once, while one thread replaces: what they read is one mapping, which is never
+    changed, only replaced by another. Who runs a request leases what answers it, so that it stays loaded.
 
     Args:
         folder: The folder that holds the models.
@@ -30,20 +32,43 @@ class Models:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._servables = {
-            name: Servable(name, version, folder / name / directory)
-            for name, (version, directory) in find_models(folder).items()
+        self.folder = folder
+        self._lock = threading.Lock()  # between finding what answers and counting the request
+        self._current: Mapping[str, ServedModel] = {
+            name: ServedModel.of(Servable(name, *found)) for name, found in find_models(folder).items()
         }
 
-    def __iter__(self) -> Iterator[Servable]:
-        return iter(self._servables.values())
+    @property
+    def current(self) -> Mapping[str, ServedModel]:
+        """The models at this moment by name, sorted; a model stays in it when no version of it is left."""
+        return self._current
 
-    def get(self, name: str) -> Servable | None:
-        """Returns the model of that name, or None."""
-        return self._servables.get(name)
+    def replace(self, name: str, model: ServedModel) -> None:
+        """Puts `model` in the place of the one of that name, for all requests from now on. For one thread only.
+
+        The requests of what is replaced can only become fewer from then on.
+        """
+        with self._lock:
+            self._current = {**self._current, name: model}
+
+    @contextmanager
+    def leased(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+        """What answers the requests of a spec, counted as in use until the block ends.
+
+        Raises:
+            tf.errors.OpError: As `find`.
+        """
+        with self._lock:
+            servable = self.find(spec)
+            servable.requests += 1
+        try:
+            yield servable
+        finally:
+            with self._lock:
+                servable.requests -= 1
 
     def find(self, spec: model_pb2.ModelSpec) -> Servable:
-        """Returns the model that a request means.
+        """Returns what answers the requests of a spec.
 
         Raises:
             tf.errors.NotFoundError: If the model or the version is not served here.
@@ -54,7 +79,8 @@ class Models:
             raise tf.errors.InvalidArgumentError(
                 None, None, f"Unrecognized servable version label: {spec.version_label}"
             )
-        servable = self._servables.get(spec.name)
+        model = self._current.get(spec.name)
+        servable = model.servable if model is not None else None
         if servable is None or (spec.HasField("version") and spec.version.value != servable.version):
             wanted = (
                 f"Specific({spec.name}, {spec.version.value})" if spec.HasField("version") else f"Latest({spec.name})"
@@ -67,42 +93,3 @@ def check_named(spec: model_pb2.ModelSpec) -> None:
     """Raises `tf.errors.InvalidArgumentError` unless the spec names a model."""
     if not spec.name:
         raise tf.errors.InvalidArgumentError(None, None, "Missing ModelSpec, or it has no name specified.")
-
-
-def find_models(folder: Path) -> dict[str, tuple[int, str]]:
-    """Finds the highest version of each model.
-
-    Returns:
-        Version and name of the version's folder (`7` may be written `0007`), by model, sorted.
-
-    Raises:
-        ServingError: If the folder does not exist or holds no model.
-    """
-    if not folder.is_dir():
-        raise ServingError(f"`models` must be an existing folder. Received: {folder}.")
-    found = {}
-    for model in sorted(child for child in folder.iterdir() if child.is_dir()):
-        versions = [(int(child.name), child.name) for child in model.iterdir() if _is_version(child)]
-        if versions:
-            found[model.name] = max(versions)
-        else:
-            _LOG.warning("%s is ignored: it has no integer version folder.", model)
-    if not found:
-        raise ServingError(_nothing_found(folder))
-    return found
-
-
-def _is_version(folder: Path) -> bool:
-    name = folder.name
-    return name.isascii() and name.isdecimal() and int(name) <= _MAX_VERSION and folder.is_dir()
-
-
-def _nothing_found(folder: Path) -> str:
-    """Says what was there instead of models, and what to do about it."""
-    there = ", ".join(sorted(child.name for child in folder.iterdir())) or "nothing"
-    if any(_is_version(child) for child in folder.iterdir()):
-        remedy = f"These are versions of one model: give the folder above, {folder.resolve().parent}."
-    else:
-        remedy = "Export a model there first."
-    rule = "`models` must be a folder that holds <model>/<integer version>/saved_model.pb."
-    return f"{rule} Found in {folder}: {there}. {remedy}"

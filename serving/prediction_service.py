@@ -33,9 +33,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs one signature of one model."""
-        servable = self._models.find(request.model_spec)
         name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-        outputs = servable.predict(name, request.inputs, request.output_filter)
+        with self._models.leased(request.model_spec) as servable:
+            outputs = servable.predict(name, request.inputs, request.output_filter)
         return predict_pb2.PredictResponse(model_spec=_spec(servable, signature_name=name), outputs=outputs)
 
     @report_errors

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
+import tensorflow_text  # noqa: F401  registers the ops of tokenisers, which stock servers have too
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from mim_tf.errors import ServingError
 from mim_tf.serving.signature import Signature, describe, describe_shape
+from mim_tf.serving.unloading import destroy_tables, free_memory
 
 
 class Servable:
@@ -31,9 +33,13 @@ class Servable:
     def __init__(self, name: str, version: int, folder: Path) -> None:
         self.name = name
         self.version = version
+        self.requests = 0  # under way: `Models.leased` counts them
         try:
             self.signature_defs = _read_signature_defs(folder / "saved_model.pb")
             self._model = tf.saved_model.load(str(folder))
+            self.signatures = {
+                key: Signature.from_proto(self.signature_defs[key]) for key in sorted(self._model.signatures)
+            }
         # A damaged SavedModel surfaces as almost any class: OSError, DecodeError, KeyError, tf.errors.
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
@@ -41,9 +47,6 @@ class Servable:
                 f'model "{name}" version {version} cannot be loaded from {folder}: {type(error).__name__}: {reason}. '
                 "Export it again, or move the folder away."
             ) from error
-        self.signatures = {
-            key: Signature.from_proto(self.signature_defs[key]) for key in sorted(self._model.signatures)
-        }
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, tensor_pb2.TensorProto], output_filter: Iterable[str] = ()
@@ -75,6 +78,12 @@ class Servable:
         tensors = _parse_inputs(inputs, signature)
         outputs = self._model.signatures[signature_name](**tensors)
         return {name: tf.make_tensor_proto(outputs[name].numpy(), dtype=outputs[name].dtype) for name in wanted}
+
+    def unload(self) -> None:
+        """Gives back the memory. No request may be under way, and none can be answered any more."""
+        destroy_tables(self._model)
+        self._model = None
+        free_memory()
 
 
 def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:

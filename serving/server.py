@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,9 @@ from mim_tf.errors import ServingError
 from mim_tf.serving.model_service import ModelService
 from mim_tf.serving.models import Models
 from mim_tf.serving.prediction_service import PredictionService
+from mim_tf.serving.servable import Servable
 from mim_tf.serving.signature import Signature
+from mim_tf.serving.watcher import Watcher
 
 _THREADS = 4 * (os.cpu_count() or 1)  # requests in work at once, as in TF Serving
 _OPTIONS = (
@@ -25,7 +28,7 @@ _OPTIONS = (
 
 
 class Server:
-    """Serves the highest version of every model in a folder.
+    """Serves the highest version of every model in a folder, and follows the folder while it runs (`Watcher`).
 
     Models are loaded at once, the port is opened by `start`. Used as a context manager it starts and stops itself:
 
@@ -36,29 +39,41 @@ class Server:
         models: Folder laid out as `<model>/<integer version>/saved_model.pb`.
         host: Address to listen at.
         port: Port to listen at; 0 picks a free one, which `server.port` names after `start`.
+        poll_seconds: Pause between two looks for new versions; None or 0 means never, so what is loaded first stays.
 
     Raises:
         ServingError: If the folder holds no model, or if a model fails to load.
+        ValueError: If `poll_seconds` is negative or not finite.
     """
 
-    def __init__(self, models: str | Path, *, host: str = "127.0.0.1", port: int = 8500) -> None:
+    def __init__(
+        self, models: str | Path, *, host: str = "127.0.0.1", port: int = 8500, poll_seconds: float | None = 1.0
+    ) -> None:
+        if poll_seconds is not None and not 0 <= poll_seconds <= threading.TIMEOUT_MAX:
+            raise ValueError(f"`poll_seconds` must be 0 or more seconds, or None. Received: {poll_seconds}.")
         self.host = host
         self.port = port
         self._models = Models(Path(models))
+        self._watcher = Watcher(self._models, poll_seconds) if poll_seconds else None
         self._server: grpc.Server | None = None
 
     @property
     def versions(self) -> dict[str, int]:
-        """The version served of each model."""
-        return {servable.name: servable.version for servable in self._models}
+        """The version served of each model; a model of which no version is left is not among them."""
+        return {name: servable.version for name, servable in self._servables.items()}
 
     @property
     def signatures(self) -> dict[str, dict[str, Signature]]:
         """The signatures of each model, by their name."""
-        return {servable.name: dict(servable.signatures) for servable in self._models}
+        return {name: dict(servable.signatures) for name, servable in self._servables.items()}
+
+    @property
+    def _servables(self) -> dict[str, Servable]:
+        current = self._models.current
+        return {name: model.servable for name, model in current.items() if model.servable is not None}
 
     def start(self) -> None:
-        """Opens the port and answers from now on.
+        """Opens the port, answers and follows the folder from now on.
 
         Raises:
             ServingError: If the port cannot be opened.
@@ -78,15 +93,20 @@ class Server:
             ) from error
         server.start()
         self._server = server
+        if self._watcher is not None:
+            self._watcher.start()
 
     def stop(self, grace: float = 30.0) -> None:
-        """Takes no new requests and returns when the running ones are answered.
+        """Takes no new requests and returns when the running ones are answered and a load under way has ended.
 
         Args:
-            grace: Longest wait in seconds; requests still running then are cancelled.
+            grace: Longest wait in seconds; requests still running then are cancelled. A load cannot be.
         """
         if self._server is not None:
-            self._server.stop(grace).wait()
+            stopping = self._server.stop(grace)
+            if self._watcher is not None:
+                self._watcher.stop()
+            stopping.wait()
             self._server = None
 
     def __enter__(self) -> Server:

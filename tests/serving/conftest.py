@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.serving.server import Server
+from tests.serving.publishing import publish
 
 BIG = 2**53 + 1  # the first integer that a float64 cannot hold
 
@@ -91,3 +92,23 @@ def address(server: Server) -> str:
 def rows() -> dict[str, np.ndarray]:
     """Inputs of `predict`; by hand the scores are 1 + 2 + 3 + 4 = 10 and 0 + 3 + 4 + 3 + 4 = 14."""
     return {"history": np.array([[7, BIG, -5], [0, BIG, BIG]]), "query": np.array([b"red", "schön".encode()], object)}
+
+
+@pytest.fixture
+def old(models: Path) -> Path:
+    """A saved `Ranker` with the scale 1: item 7 has the embedding (1, 2)."""
+    return models / "ranker" / "10"
+
+
+@pytest.fixture
+def new(models: Path) -> Path:
+    """A saved `Ranker` with the scale 100: item 7 has the embedding (100, 200)."""
+    return models / "other" / "0003"
+
+
+@pytest.fixture
+def folder(old: Path, tmp_path: Path) -> Path:
+    """The versions of `ranker`: the old one as version 1."""
+    (tmp_path / "ranker").mkdir()
+    publish(old, tmp_path / "ranker" / "1")
+    return tmp_path / "ranker"

@@ -9,29 +9,40 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from mim_tf.serving.__main__ import main
 from mim_tf.serving.client import Client
 from mim_tf.serving.server import Server
+from tests.serving.publishing import publish, wait_until
 
 COMMAND = [sys.executable, "-m", "mim_tf.serving"]
 # As a user starts it: without the log level that the tests set for themselves.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-@pytest.fixture
-def process(models: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [*COMMAND, "--models", str(models), "--port", "0"]
+@contextmanager
+def started(models: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [*COMMAND, "--models", str(models), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     limit = threading.Timer(60, process.kill)  # a server that hangs fails the test instead of hanging it
     limit.start()
-    yield process
-    limit.cancel()
-    process.kill()
-    process.communicate()
+    try:
+        yield process
+    finally:
+        limit.cancel()
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def process(models: Path) -> Iterator[subprocess.Popen[str]]:
+    with started(models) as process:
+        yield process
 
 
 def errors_in(log: str) -> list[str]:
@@ -72,6 +83,48 @@ def test_a_signal_lets_running_requests_finish(
     assert (process.returncode, rest, errors_in(log)) == (0, "", [])
 
 
+class Table(tf.Module):
+    """As an exported table, large enough to be seen in a process's memory: rows of 64 MB, an index of 32 MB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = tf.Variable(tf.ones([2**20, 16]))
+        self.index = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, 0, empty_key=-1, deleted_key=-2)
+        self.index.insert(tf.range(2**20, dtype=tf.int64), tf.range(2**20, dtype=tf.int64))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "item_id")])
+    def lookup(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"embedding": tf.gather(self.rows, self.index.lookup(item_id))}
+
+
+@pytest.mark.slow
+def test_new_versions_are_served_and_old_ones_leave_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "table").mkdir()
+    tf.saved_model.save(table := Table(), str(tmp_path / "table" / "1"), signatures={"lookup": table.lookup})
+
+    with started(tmp_path, "--poll-seconds", "0.05") as process:
+        (address,) = re.findall(r"127\.0\.0\.1:\d+", read_until(process, "Listening on ")[-1])
+        with Client(address, timeout=30) as client:
+            held = []
+            for version in range(1, 6):
+                states = {**dict.fromkeys(range(1, version), "END"), version: "AVAILABLE"}
+                wait_until(lambda states=states: client.model_status("table") == states)
+                client.predict("table", {"item_id": [7]}, signature="lookup", version=version)
+                held.append(resident(process.pid))
+                publish(tmp_path / "table" / str(version), tmp_path / "table" / str(version + 1))
+        assert max(held) - held[0] < 48e6, held  # half of the table; each version left behind would be one
+
+        process.stderr.close()  # who reads the log is gone: the server ends all the same
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds."""
+    with open(f"/proc/{process}/status", encoding="ascii") as lines:
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
 def test_a_port_in_use_is_one_line_and_exit_1(server: Server, models: Path) -> None:
     command = [*COMMAND, "--models", str(models), "--port", str(server.port)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
@@ -92,7 +145,14 @@ def test_help_shows_the_layout_and_the_defaults(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     shown = capsys.readouterr().out
-    for expected in ("stand-in", "<model>/<integer version>/saved_model.pb", "127.0.0.1", "8500", "picks a free one"):
+    for expected in (
+        "stand-in",
+        "<model>/<integer version>/saved_model.pb",
+        "127.0.0.1",
+        "8500",
+        "picks a free one",
+        "1.0",
+    ):
         assert expected in shown
 
 
@@ -101,3 +161,10 @@ def test_a_port_that_cannot_be(port: str, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit, match="2"):
         main(["--models", "models", "--port", port])
     assert f"argument --port: must be an integer between 0 and 65535. Received: {port}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "often"])
+def test_a_pause_that_cannot_be(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--models", "models", "--poll-seconds", seconds])
+    assert f"argument --poll-seconds: must be 0 or more seconds. Received: {seconds}." in capsys.readouterr().err
