@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.errors import SettingsError
-from mim_tf.training.stages import LEGACY_KERAS_STAGES, check_early, run_stage
-from mim_tf.workdir import STAGES
+from mim_tf.training.stages import LEGACY_KERAS_STAGES, check_early, run_stage, strategy_of
+from mim_tf.workdir import STAGES, stages_of
 
 _EPILOG = """\
 stages, each reading what the one before it left in the workdir:
@@ -18,7 +18,7 @@ stages, each reading what the one before it left in the workdir:
   csft        fine-tune them on <query image, purchased item, hard negative>
   represent   compute every item's embedding into the store
   rank        train the click model, with and without content
-  all         prepare and the four above, one after the other
+  all         prepare and the four above, one after the other; the last two with an earlier run's represent.encoder
 
 A finished stage says so and does nothing; an interrupted one continues.
 Watch the training: tensorboard --logdir DIR
@@ -43,8 +43,8 @@ def main() -> None:
     if arguments.cpu_devices < 1:
         raise SettingsError(f"--cpu-devices must be at least 1. Received: {arguments.cpu_devices}.")
     settings = settings_of(arguments)
-    stages = STAGES if arguments.stage == "all" else (arguments.stage,)
-    strategies = {settings.pretrain.strategy, settings.csft.strategy, settings.rank.strategy}
+    stages = stages_of(settings) if arguments.stage == "all" else (arguments.stage,)
+    strategies = {strategy_of(stage, settings) for stage in stages}
     if len(stages) > 1 and (several := strategies & {"multi_worker", "parameter_server"}):
         raise SettingsError(f"--stage all runs in one place: with strategy {min(several)} run the stages one by one.")
     if len(stages) > 1:

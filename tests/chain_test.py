@@ -144,7 +144,9 @@ def test_every_stage_leaves_its_metrics_and_its_event_files(chain: Chain) -> Non
     names = {"auc", "grouped_auc", "log_loss"}
     assert names | {f"{name}_base" for name in names} | {f"{name}_gain" for name in names} <= set(rank)
     assert 0 < rank["auc"] < 1
-    assert chain.metrics("represent")["items"] == 60
+    represent = chain.metrics("represent")
+    assert (represent["items"], represent["embedded"], represent["skipped"]) == (60, 60, 0)
+    assert rank["store_version"] == rank["store_version_first"] == represent["store_version"]
     for stage in ("pretrain", "csft", "represent", "rank"):
         assert list((chain.workdir / stage / "tensorboard").rglob("events.*")), stage
 
@@ -175,14 +177,51 @@ def test_an_interrupted_represent_continues_after_its_last_commit(chain: Chain, 
     shutil.rmtree(represent / "store.lance")
     marked = np.ones((20, whole.embeddings.shape[1]))  # not what the encoder makes: they show if they were made again
     store = EmbeddingStore.create(represent / "store.lance", id_type="int64", dim=marked.shape[1])
-    store.upsert(whole.item_ids[:20], marked, encoder=whole.encoder)
+    contents = EmbeddingStore(chain.workdir / "represent" / "store.lance").labels_of(whole.item_ids[:20]).contents
+    store.upsert(whole.item_ids[:20], marked, encoder=whole.encoder, contents=contents)
 
     run = chain.run("train", "--stage", "represent", "--workdir", str(tmp_path / "work"))
     assert run.returncode == 0, run.stderr
-    continued = EmbeddingStore(store.path).read()
-    np.testing.assert_array_equal(continued.item_ids, whole.item_ids)
-    np.testing.assert_array_equal(continued.embeddings[:20], marked)
-    np.testing.assert_allclose(continued.embeddings[20:], whole.embeddings[20:], atol=2e-3)
+    metrics = json.loads((represent / "metrics.json").read_text())
+    assert (metrics["embedded"], metrics["skipped"]) == (40, 20)
+    continued = by_id(EmbeddingStore(store.path))
+    for number, (item, embedding) in enumerate(by_id(EmbeddingStore(chain.workdir / "represent/store.lance")).items()):
+        expected, tolerance = (marked[number], 0) if number < 20 else (embedding, 2e-3)
+        np.testing.assert_allclose(continued[item], expected, atol=tolerance)
+
+
+def by_id(store: Any) -> dict[int, np.ndarray]:
+    stored = store.read()
+    return dict(zip(stored.item_ids.tolist(), stored.embeddings, strict=True))
+
+
+def test_next_weeks_run_trains_no_encoder_and_embeds_what_is_new(chain: Chain, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(chain.workdir / "represent" / "store.lance", tmp_path / "store")
+    items = pq.read_table(chain.workdir.parent / "shop" / "items.parquet")
+    new = items.slice(0, 2).set_column(0, "item_id", pa.array([10**6, 10**6 + 1]))
+    titles = pa.array(["another title", *items["title"].to_pylist()[1:]])
+    changed = items.set_column(items.column_names.index("title"), "title", titles)
+    pq.write_table(pa.concat_tables([changed, new]), tmp_path / "items.parquet")
+    earlier = {
+        "data.items": tmp_path / "items.parquet",
+        "represent.store": tmp_path / "store",
+        "represent.encoder": chain.workdir / "represent" / "item_encoder",
+        "represent.rows": "int8",
+    }
+    options = [part for name, value in earlier.items() for part in ("--set", f"{name}={value}")]
+    run = chain.run("train", "--stage", "all", "--workdir", str(tmp_path / "W2"), *options)
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / "W2").iterdir()) == ["prepare", "rank", "represent"]
+    represent, rank = (
+        json.loads((tmp_path / "W2" / stage / "metrics.json").read_text()) for stage in ("represent", "rank")
+    )
+    assert (represent["embedded"], represent["skipped"], represent["items"]) == (3, 59, 62)
+    assert rank["store_version"] == rank["store_version_first"] == represent["store_version"]
+    evaluated = chain.run("evaluate", "--workdir", str(tmp_path / "W2"), *options)
+    assert evaluated.returncode == 0, evaluated.stderr
 
 
 def test_running_again_does_nothing(chain: Chain) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mim_tf.errors import SettingsError
-from mim_tf.settings import RankSettings, TextSettings, VisionSettings, dump_settings, load_settings
+from mim_tf.settings import RankSettings, RepresentSettings, TextSettings, VisionSettings, dump_settings, load_settings
 
 
 @pytest.fixture
@@ -95,11 +95,13 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, text: str, message: s
 def test_names_in_the_settings_are_those_of_the_models() -> None:
     from mim_tf.encoders import TEXT_ENCODERS, TEXT_FAMILIES, VISION_ENCODERS, VISION_FAMILIES
     from mim_tf.interest import UBMS
+    from mim_tf.representation.row_precision import ROW_DTYPES
 
     for section, field, known in (
         (VisionSettings, "name", {**VISION_ENCODERS, **VISION_FAMILIES}),
         (TextSettings, "name", {**TEXT_ENCODERS, **TEXT_FAMILIES}),
         (RankSettings, "ubm", UBMS),
+        (RepresentSettings, "rows", ROW_DTYPES),
     ):
         assert set(get_args(section.model_fields[field].annotation)) == set(known)
 

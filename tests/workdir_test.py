@@ -7,7 +7,7 @@ import yaml
 
 from mim_tf.errors import SettingsError, StageError
 from mim_tf.settings import Settings, parse_settings
-from mim_tf.workdir import StageFolder, fresh_folder_aside
+from mim_tf.workdir import STAGES, StageFolder, earlier_stages, fresh_folder_aside, stages_of
 
 
 def settings_with(**sections: dict[str, object]) -> Settings:
@@ -132,3 +132,79 @@ def test_an_earlier_stage_that_ran_again_is_noticed(tmp_path: Path) -> None:
         StageError, match=r"pretrain was made from an earlier run of prepare\. Delete .*pretrain to run"
     ):
         pretrain.check(settings_with())
+
+
+EARLIER = {"encoder": "W1/represent/item_encoder"}
+
+
+def test_with_an_earlier_runs_encoder_none_is_trained() -> None:
+    own, earlier = settings_with(), settings_with(represent=EARLIER)
+    assert stages_of(own) == STAGES
+    assert stages_of(earlier) == ("prepare", "represent", "rank")
+    assert earlier_stages("rank", own) == ("prepare", "pretrain", "csft", "represent")
+    assert earlier_stages("rank", earlier) == ("prepare", "represent")
+    assert earlier_stages("represent", earlier) == ("prepare",)
+    assert earlier_stages("csft", earlier) == ("prepare", "pretrain")  # who asks for it gets it
+    assert earlier_stages("prepare", earlier) == ()
+
+
+@pytest.mark.parametrize("stage", ["represent", "rank"])
+def test_an_earlier_runs_encoder_makes_its_stages_settings_irrelevant(tmp_path: Path, stage: str) -> None:
+    folder = StageFolder(tmp_path, stage)
+    with folder.begin(settings_with(represent=EARLIER)):
+        folder.finish({})
+    other = {"csft": {"alpha": 0.1}, "pretrain": {"image_text": {"epochs": 3}}}
+    folder.check(settings_with(represent=EARLIER, **other))
+    for represent, now in (({"encoder": "W0"}, "'W0'"), ({}, "None")):
+        with pytest.raises(
+            StageError,
+            match=rf"represent\.encoder was '{EARLIER['encoder']}', now {now}\. .*/represent and the",
+        ):
+            folder.check(settings_with(represent=represent, **other))
+
+
+def test_an_own_encoders_run_is_told_of_the_earlier_one(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "rank")
+    with folder.begin(settings_with()):
+        folder.finish({})
+    with pytest.raises(
+        StageError, match=r"other settings: represent\.encoder was None, now '.*the stages after it \(rep"
+    ):
+        folder.check(settings_with(represent=EARLIER, csft={"alpha": 0.1}))
+
+
+def test_csft_still_has_settings_beside_an_earlier_runs_encoder(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "csft")
+    with folder.begin(settings_with(represent=EARLIER)):
+        folder.finish({})
+    with pytest.raises(StageError, match=r"csft\.alpha was 0\.5, now 0\.1"):
+        folder.check(settings_with(represent=EARLIER, csft={"alpha": 0.1}))
+
+
+def test_what_an_earlier_runs_encoder_does_without_may_run_again(tmp_path: Path) -> None:
+    prepare, csft, represent = (StageFolder(tmp_path, stage) for stage in ("prepare", "csft", "represent"))
+    settings = settings_with(represent=EARLIER)
+    for folder in (prepare, csft, represent):
+        with folder.begin(settings):
+            folder.finish({"seconds": 1.5})
+    csft.finish({"seconds": 1.6})
+    represent.check(settings)
+    prepare.finish({"seconds": 1.6})
+    with pytest.raises(StageError, match="represent was made from an earlier run of prepare"):
+        represent.check(settings)
+
+
+def test_the_tables_precision_is_the_click_models(tmp_path: Path) -> None:
+    represent, rank = StageFolder(tmp_path, "represent"), StageFolder(tmp_path, "rank")
+    for folder in (represent, rank):
+        with folder.begin(settings_with()):
+            folder.finish({})
+    other = settings_with(represent={"rows": "int8"})
+    represent.check(other)  # the store is the same
+    with pytest.raises(
+        StageError,
+        match=r"represent\.rows was 'float16', now 'int8'\. .*delete .*/rank and the stages after it \(rank\)",
+    ):
+        rank.check(other)
+    with pytest.raises(StageError, match=r"represent\.store was None, now 's3://shop/store'"):
+        represent.check(settings_with(represent={"store": "s3://shop/store"}))

@@ -171,6 +171,30 @@ def load_item_encoder(stage: StageFolder, precision: str) -> ItemEncoder:
     return ItemEncoder.load_folder(item_encoder_folder(stage), precision)
 
 
+def earlier_item_encoder(folder: str, settings: EncoderSettings) -> ItemEncoder:
+    """The item encoder that `represent` left in an earlier run, as it was there.
+
+    Args:
+        folder: `represent.encoder`.
+        settings: for its precision, and the dimension, which must be the encoder's.
+
+    Raises:
+        SettingsError: there is none, or one of another dimension.
+    """
+    try:
+        encoder = ItemEncoder.load_folder(Path(folder), settings.precision)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            "`represent.encoder` must be an item encoder's folder, as W/represent/item_encoder is. Received: "
+            f"{folder}: {error}"
+        ) from error
+    if encoder.fusion.dim != settings.dim:
+        raise SettingsError(
+            f"`encoders.dim` must be {encoder.fusion.dim}, that of `represent.encoder`. Received: {settings.dim}."
+        )
+    return encoder
+
+
 def _replace(aside: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(aside, folder)

@@ -18,16 +18,22 @@ from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, rela
 from mim_tf.ranking import Ranker
 from mim_tf.ranking.end_to_end_model import EndToEndModel
 from mim_tf.ranking.tfrs_model import RankingModel
+from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import RankSettings, Settings
+from mim_tf.training.follow_store import FollowStore
 from mim_tf.training.models import records_folder
 from mim_tf.training.rank_callbacks import BestEpoch, Progress
 from mim_tf.training.rank_input import distributed_impressions, steps_per_epoch
 from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
-from mim_tf.training.rankers import VARIANTS, build_ranker, one_row
+from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
+from mim_tf.training.represent import store_path
 from mim_tf.training.scoring import score_validation
-from mim_tf.training.strategies import make_strategy, no_worker_lost, write_checkpoint
+from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all, write_checkpoint
+from mim_tf.training.table_versions import TableVersions
 from mim_tf.workdir import StageFolder
+
+_SPARE = 0.25  # rows of a training's table for items to come, as a share of those there
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
@@ -39,7 +45,8 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
         for variant in VARIANTS:
             ranker = _trained(settings, workdir, variant, seed, strategy)
             scores[variant].append(_measured(ranker, settings, workdir))
-    return _summary(scores["model"], scores["base"]) | {"seconds": time.monotonic() - start}
+    summary = _summary(scores["model"], scores["base"]) | _store_versions(settings, workdir)
+    return summary | {"seconds": time.monotonic() - start}
 
 
 def evaluate(settings: Settings, workdir: Path) -> str:
@@ -79,14 +86,34 @@ def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strateg
     path = _path(stage, variant, seed)
     if path.with_name(f"{path.name}.index").exists():  # written last
         return load_ranker(settings, workdir, variant, seed)
+    version = None
+    if reads_table(settings, variant):
+        with no_worker_lost():
+            version = _begun_with(settings, workdir, path, strategy)
     keras.utils.set_random_seed(settings.seed + seed)  # both variants start from the same draw
-    ranker = build_ranker(settings, workdir, variant, strategy)
+    ranker = build_ranker(settings, workdir, variant, strategy, version=version, spare=_SPARE)
     with no_worker_lost():
         _fit(ranker, settings, stage, path, settings.seed + seed, strategy)
         write_checkpoint(ranker.checkpoint(), str(path), strategy)
     if strategy.extended.should_checkpoint:
         shutil.rmtree(_backup(path), ignore_errors=True)  # not before the weights are safe
     return ranker
+
+
+def _begun_with(settings: Settings, workdir: Path, path: Path, strategy: tf.distribute.Strategy) -> int:
+    """The version of the store that a training begins with, or goes on with: the chief's newest, for all workers."""
+    versions = TableVersions(path)
+    if strategy.extended.should_checkpoint:
+        versions.note(EmbeddingStore(store_path(settings, workdir)).version)
+    wait_for_all(strategy)
+    return versions.last
+
+
+def _store_versions(settings: Settings, workdir: Path) -> dict[str, float]:
+    """The versions of the store that the first training began with and the last one ended with."""
+    seeds = (0, settings.rank.seeds - 1)
+    first, last = (TableVersions(_path(StageFolder(workdir, "rank"), "model", seed)) for seed in seeds)
+    return {"store_version": last.last, "store_version_first": first.first} if first.known and last.known else {}
 
 
 def _fit(
@@ -115,9 +142,20 @@ def _fit(
                 strategy,
             ),
             keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
+            *_followers(ranker, settings, stage, path, strategy),
             *(shown if strategy.extended.should_checkpoint else []),
         ],
     )
+
+
+def _followers(
+    ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, strategy: tf.distribute.Strategy
+) -> list[keras.callbacks.Callback]:
+    """What keeps a table up to date, where it can change."""
+    table = ranker.table
+    if not isinstance(table, EmbeddingTable) or isinstance(table, DistributedTable):
+        return []
+    return [FollowStore(table, store_path(settings, stage.workdir), path, strategy)]
 
 
 def _compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -40,9 +41,17 @@ from mim_tf.workdir import StageFolder
 # The stage's two models: the one asked for, and the same without content, which it is compared with.
 VARIANTS = ("model", "base")
 
+_LEAST_SPARE = 1024  # rows: a small shop grows by a larger share
+
 
 def build_ranker(
-    settings: Settings, workdir: Path, variant: str, strategy: tf.distribute.Strategy | None = None
+    settings: Settings,
+    workdir: Path,
+    variant: str,
+    strategy: tf.distribute.Strategy | None = None,
+    *,
+    version: int | None = None,
+    spare: float = 0.0,
 ) -> Ranker:
     """A ranker with fresh weights and, where it uses content, what the finished `represent` stage gives for it.
 
@@ -51,6 +60,8 @@ def build_ranker(
         workdir: its folder.
         variant: one of `VARIANTS`.
         strategy: that it is to be trained under; None for the one whose scope this is called in.
+        version: as in `load_table`.
+        spare: as in `load_table`.
 
     Raises:
         SettingsError: settings that leave nothing to learn from, or features that the records do not have.
@@ -61,51 +72,86 @@ def build_ranker(
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         network = build_network(settings, schema, FeatureStatistics.load(records), variant)
-    table = content_table(settings, workdir, strategy) if network.uses_content else None
+    table = content_table(settings, workdir, strategy, version, spare) if network.uses_content else None
     ranker = Ranker(network, table, settings.rank.negatives_kept)
     with strategy.scope():
         ranker.logits(one_row(schema))  # creates the weights
     return ranker
 
 
-def content_table(settings: Settings, workdir: Path, strategy: tf.distribute.Strategy) -> ContentTable:
+def reads_table(settings: Settings, variant: str) -> bool:
+    """Whether a variant's ranker has the table of the `represent` stage."""
+    options = settings.rank
+    uses_content = variant == "model" and (options.content or options.fusion or options.query)
+    return uses_content and options.embeddings == "table"
+
+
+def content_table(
+    settings: Settings,
+    workdir: Path,
+    strategy: tf.distribute.Strategy,
+    version: int | None = None,
+    spare: float = 0.0,
+) -> ContentTable:
     """The table of the finished `represent` stage, or its encoder, as `rank.embeddings` says.
+
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        strategy: that it is to be used under.
+        version: as in `load_table`.
+        spare: as in `load_table`.
 
     Raises:
         StageError: the stage left no encoder that runs here.
         DataError: the table cannot be made, or the records are damaged.
     """
     if settings.rank.embeddings == "table":
-        return load_table(workdir, strategy)
+        return load_table(settings, workdir, strategy, version=version, spare=spare)
     records = records_folder(StageFolder(workdir, "prepare"))
     learning = settings.rank.embeddings == "end_to_end"
     with strategy.scope():
         return EncodedItems(StageFolder(workdir, "represent"), records, learning=learning)
 
 
-def load_table(workdir: Path, strategy: tf.distribute.Strategy | None = None) -> EmbeddingTable:
+def load_table(
+    settings: Settings,
+    workdir: Path,
+    strategy: tf.distribute.Strategy | None = None,
+    *,
+    version: int | None = None,
+    spare: float = 0.0,
+) -> EmbeddingTable:
     """The embedding table of the finished `represent` stage.
 
-    Parameter servers share it. Elsewhere each process holds one, outside of the strategy's scope: a frozen table on
-    every replica would be the same rows again.
+    Parameter servers share it, and it cannot change there. Elsewhere each process holds one, outside of the strategy's
+    scope: a frozen table on every replica would be the same rows again.
+
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        strategy: that it is to be used under; None for none.
+        version: of the store; None for the newest.
+        spare: rows for items to come, as a share of the items; if there are to be any, at least 1,024.
 
     Raises:
-        StageError: the store was filled by another encoder than the stage's.
+        StageError: the store was filled by another encoder than the stage's, or has no such version.
         DataError: two string ids have the same hash.
     """
     represent = StageFolder(workdir, "represent")
-    stored = EmbeddingStore(store_path(represent)).read()
+    stored = EmbeddingStore(store_path(settings, workdir)).read(version)
     fingerprint = fingerprint_file(represent).read_text(encoding="utf-8").strip()
     if stored.encoder != fingerprint:
         raise StageError(
-            f"{store_path(represent)} must hold embeddings of the encoder {fingerprint}. Received: of "
+            f"{store_path(settings, workdir)} must hold embeddings of the encoder {fingerprint}. Received: of "
             f"{stored.encoder}. Delete {represent.path} and run represent again."
         )
+    spare_rows = max(_LEAST_SPARE, math.ceil(spare * len(stored.item_ids))) if spare else 0
     try:
         if isinstance(strategy, tf.distribute.ParameterServerStrategy):
             with strategy.scope():
-                return DistributedTable.of(stored)
-        return EmbeddingTable.of(stored)
+                return DistributedTable.of(stored, dtype=settings.represent.rows)
+        return EmbeddingTable.of(stored, spare=spare_rows, dtype=settings.represent.rows)
     except ValueError as error:
         raise DataError(f"the items' embeddings cannot make a table: {error}") from error
 

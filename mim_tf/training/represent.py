@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_items
 from mim_tf.errors import StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
+from mim_tf.representation.row_precision import ROW_DTYPES, cosine_errors
 from mim_tf.settings import Settings
+from mim_tf.training.changed_items import compared_at_once
+from mim_tf.training.filling import embeddings_of, encoder_inputs, fill
 from mim_tf.training.item_encoder_model import save_item_encoder_model
 from mim_tf.training.models import (
+    earlier_item_encoder,
     item_encoder_folder,
     load_item_encoder,
     records_folder,
@@ -26,42 +28,49 @@ from mim_tf.training.models import (
 )
 from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
 
+READ_AT_ONCE = 64  # records
+
 _CENTRED_ON = 4096  # items; the records come shuffled
 
 
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Embed all items in record order, committing as it goes; an interrupted run continues after its last commit."""
+    """Embed the items that the store does not hold as they are, committing as it goes; interrupted, it continues."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    encoder = _encoder(settings, workdir)
+    options, records = settings.represent, records_folder(prepare)
+    schema, items = RecordSchema.load(records), read_items(records, batch_size=READ_AT_ONCE)
+    encoder = _encoder(settings, workdir, items)
+    store = _open_store(settings, workdir, schema.item_id, encoder.fingerprint())
+    if not item_encoder_folder(stage).exists():
+        save_item_encoder(stage, encoder)
     save_item_encoder_model(stage, encoder)
-    fingerprint = encoder.fingerprint()
-    id_type = RecordSchema.load(records_folder(prepare)).item_id
-    store = _open_store(store_path(stage), id_type, settings.encoders.dim)
-    if store.encoder not in (None, fingerprint):
-        raise StageError(f"{store.path} holds another encoder's embeddings. Delete {stage.path} and run again.")
 
-    done, start = len(store), time.monotonic()
-    items = read_items(records_folder(prepare)).skip(done)
-    batches = embed_items(encoder, items, batch_size=settings.represent.batch_size)
-    with tqdm(total=int(prepare.metrics["items"]), initial=done, unit="item", disable=None) as bar:
-        for item_ids, embeddings in _chunks(batches, settings.represent.commit_rows):
-            store.upsert(item_ids, embeddings, encoder=fingerprint)
-            bar.update(len(item_ids))
-    write_aside(fingerprint_file(stage), fingerprint + "\n")
+    start = time.monotonic()
+    sizes = {
+        "total": int(prepare.metrics["items"]),
+        "compare_rows": compared_at_once(schema),
+        "batch_size": options.batch_size,
+        "commit_rows": options.commit_rows,
+    }
+    filled = fill(store, encoder, items, **sizes)
     seconds = time.monotonic() - start
+    write_aside(fingerprint_file(stage), encoder.fingerprint() + "\n")
     _summarise(store, stage.tensorboard)
+    sample = filled.sample if filled.embedded else _sample(encoder, items, options.batch_size)
     return {
         "items": len(store),
+        "embedded": filled.embedded,
+        "skipped": filled.skipped,
         "dim": store.dim,
         "store_version": store.version,
+        **{f"cosine_error_{dtype}": float(cosine_errors(sample, dtype).mean()) for dtype in ROW_DTYPES},
         "seconds": seconds,
-        "items_per_second": (len(store) - done) / seconds,
+        "items_per_second": filled.embedded / seconds,
     }
 
 
-def store_path(represent: StageFolder) -> Path:
-    """Where the store is."""
-    return represent.path / "store.lance"
+def store_path(settings: Settings, workdir: Path) -> str:
+    """Where the store is: a path or a URI."""
+    return settings.represent.store or str(StageFolder(workdir, "represent").path / "store.lance")
 
 
 def fingerprint_file(represent: StageFolder) -> Path:
@@ -69,55 +78,45 @@ def fingerprint_file(represent: StageFolder) -> Path:
     return represent.path / "fingerprint.txt"
 
 
-def _encoder(settings: Settings, workdir: Path) -> ItemEncoder:
-    """C-SFT's encoder, `h_MM` centred on the catalogue if wanted; what an interrupted run centred is used again."""
-    prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    precision = settings.encoders.precision
+def _encoder(settings: Settings, workdir: Path, items: tf.data.Dataset) -> ItemEncoder:
+    """An earlier run's encoder as it is, or C-SFT's, `h_MM` centred if wanted; an interrupted run's is used again."""
+    stage, precision = StageFolder(workdir, "represent"), settings.encoders.precision
     if item_encoder_folder(stage).exists():
         return load_item_encoder(stage, precision)
+    if settings.represent.encoder is not None:
+        return earlier_item_encoder(settings.represent.encoder, settings.encoders)
     encoder = load_item_encoder(StageFolder(workdir, "csft"), precision)
     if settings.represent.centre:
-        sample = read_items(records_folder(prepare)).take(_CENTRED_ON)
-        inputs = _inputs(encoder, sample, settings.represent.batch_size)
-        encoder.centre((images, token_ids) for _, images, token_ids in inputs)
-    save_item_encoder(stage, encoder)
+        inputs = encoder_inputs(encoder, items.unbatch().take(_CENTRED_ON), settings.represent.batch_size)
+        encoder.centre((tf.cast(batch["images"], tf.float32), batch["token_ids"]) for batch in inputs)
     return encoder
 
 
-def embed_items(
-    encoder: ItemEncoder, items: tf.data.Dataset, *, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Item ids `[batch]` and their fused embeddings `[batch, dim]`, in the order of the records."""
+def _open_store(settings: Settings, workdir: Path, id_type: str, fingerprint: str) -> EmbeddingStore:
+    """The store, made if there is none.
 
-    @tf.function
-    def embed(images: tf.Tensor, token_ids: tf.Tensor) -> tf.Tensor:
-        return encoder(images, token_ids, training=False).fused
-
-    for item_ids, images, token_ids in _inputs(encoder, items, batch_size):
-        yield _plain_ids(item_ids.numpy()), embed(images, token_ids).numpy()
-
-
-def _inputs(encoder: ItemEncoder, items: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Item ids, images and token ids of item records, in their order."""
-
-    def decode(item: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        return item["item_id"], encoder.vision.decode(item["image"]), item["title"]
-
-    def tokenize(item_ids: tf.Tensor, images: tf.Tensor, titles: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return item_ids, images, encoder.text.tokenize(titles)
-
-    return items.map(decode, tf.data.AUTOTUNE).batch(batch_size).map(tokenize, tf.data.AUTOTUNE).prefetch(2)
+    Raises:
+        StageError: it cannot be opened or made, or is for other ids, another dimension, or another encoder.
+    """
+    path, dim = store_path(settings, workdir), settings.encoders.dim
+    store = _at_uri(path, id_type, dim) if "://" in path else _in_folder(Path(path), id_type, dim)
+    if (store.id_type, store.dim) != (id_type, dim):
+        raise StageError(
+            f"{path} must hold {dim} numbers for each {id_type} id, as `encoders.dim` and the records say. Received: a "
+            f"store of {store.dim} for each {store.id_type} id. Give `represent.store` another place."
+        )
+    if store.encoder not in (None, fingerprint):
+        remedy = f"Delete {StageFolder(workdir, 'represent').path} and run again."
+        if settings.represent.store is not None:
+            remedy = "Give `represent.store` another place, or as `represent.encoder` the encoder that filled it."
+        raise StageError(
+            f"{path} must hold embeddings of this run's encoder, {fingerprint}. Received: of {store.encoder}. {remedy}"
+        )
+    return store
 
 
-def _plain_ids(item_ids: np.ndarray) -> np.ndarray:
-    """TensorFlow's bytes as str; int64 as it is."""
-    if item_ids.dtype != object:
-        return item_ids
-    return np.array([item_id.decode() for item_id in item_ids], dtype=object)
-
-
-def _open_store(path: Path, id_type: str, dim: int) -> EmbeddingStore:
-    """The store of an interrupted run, or an empty one, created aside: a killed creation leaves nothing to open."""
+def _in_folder(path: Path, id_type: str, dim: int) -> EmbeddingStore:
+    """An empty store is made aside: a killed creation leaves nothing to open."""
     if not path.exists():
         aside = fresh_folder_aside(path)
         EmbeddingStore.create(aside, id_type=id_type, dim=dim)
@@ -125,21 +124,21 @@ def _open_store(path: Path, id_type: str, dim: int) -> EmbeddingStore:
     return EmbeddingStore(path)
 
 
-def _chunks(batches: Iterator[tuple[np.ndarray, np.ndarray]], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches put together until they have at least `rows` rows."""
-    pending: list[tuple[np.ndarray, np.ndarray]] = []
-    for batch in batches:
-        pending.append(batch)
-        if sum(len(item_ids) for item_ids, _ in pending) >= rows:
-            yield _joined(pending)
-            pending = []
-    if pending:
-        yield _joined(pending)
+def _at_uri(uri: str, id_type: str, dim: int) -> EmbeddingStore:
+    """An object store has no renames; there a creation is one write."""
+    try:
+        return EmbeddingStore(uri)
+    except StageError as not_opened:
+        try:
+            return EmbeddingStore.create(uri, id_type=id_type, dim=dim)
+        except StageError as not_made:
+            raise StageError(f"{not_opened} {not_made}") from not_made
 
 
-def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    item_ids, embeddings = zip(*batches, strict=True)
-    return np.concatenate(item_ids), np.concatenate(embeddings)
+def _sample(encoder: ItemEncoder, items: tf.data.Dataset, batch_size: int) -> np.ndarray:
+    """Embeddings of the first items, `[sample, dim]` float32, where no others were made."""
+    [batch] = encoder_inputs(encoder, items.unbatch(), batch_size).take(1)
+    return embeddings_of(encoder, batch, len(batch["images"]))
 
 
 def _summarise(store: EmbeddingStore, tensorboard: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mim_tf.commandline import set_keras_mode
 from mim_tf.settings import RankStrategy, Settings
 from mim_tf.training.workers import worker_of
-from mim_tf.workdir import STAGES, StageFolder
+from mim_tf.workdir import STAGES, StageFolder, earlier_stages
 
 # TFRS refuses Keras 3, keras-nlp is Keras 3 only: the mode belongs to the process, hence to the stage it runs.
 LEGACY_KERAS_STAGES = frozenset({"rank"})
@@ -35,9 +35,9 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_d
         folder.check(settings)
         print(f"{stage}: finished already, see {folder.path}", flush=True)
         return
-    for earlier in STAGES[: STAGES.index(stage)]:
+    for earlier in earlier_stages(stage, settings):
         StageFolder(workdir, earlier).require(settings, options)
-    worker = worker_of(_strategy(stage, settings))
+    worker = worker_of(strategy_of(stage, settings))
     if worker.serves:
         importlib.import_module("mim_tf.training.task_server").serve(worker)
         print(f"{stage}: {worker.task} is done", flush=True)
@@ -74,7 +74,8 @@ def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int) -> dic
     return metrics
 
 
-def _strategy(stage: str, settings: Settings) -> RankStrategy:
+def strategy_of(stage: str, settings: Settings) -> RankStrategy:
+    """Where a stage runs."""
     strategies: dict[str, RankStrategy] = {
         "pretrain": settings.pretrain.strategy,
         "csft": settings.csft.strategy,

@@ -100,7 +100,7 @@ def test_the_rows_are_those_of_the_table(workdir: Path) -> None:
 
     known = np.random.default_rng(0).choice(encoded_items(workdir)._find._item_ids, 37)
     item_ids = tf.constant([*known, -1, 2**60, -1], tf.int64)
-    table, encoded = load_table(workdir), encoded_items(workdir)
+    table, encoded = load_table(settings_of(workdir), workdir), encoded_items(workdir)
     for lookup in (encoded.lookup, tf.function(encoded.lookup)):
         for shape in ([40], [5, 8], [2, 4, 5]):
             ids = tf.reshape(item_ids, shape)

@@ -47,7 +47,7 @@ def make_workdir(folder: Path, **rank: Any) -> Settings:
             metrics = prepare.run(settings, folder) if stage == "prepare" else {"seconds": 1.0}
             StageFolder(folder, stage).finish(metrics)
     represent = StageFolder(folder, "represent")
-    store = EmbeddingStore.create(store_path(represent), id_type="int64", dim=DIM)
+    store = EmbeddingStore.create(store_path(settings, folder), id_type="int64", dim=DIM)
     embeddings = np.random.default_rng(0).normal(size=(ITEMS, DIM))
     store.upsert(_item_ids(folder), embeddings, encoder="random")
     fingerprint_file(represent).write_text("random\n")
