@@ -44,8 +44,27 @@ SECONDS, LEAST_BATCHES = 15, 16  # of a turn
 TURNS = 5
 
 
+class Clock:
+    """Seconds that passed, and seconds of CPU, since it was started."""
+
+    def __init__(self) -> None:
+        self._begin: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """Start, unless it runs."""
+        self._begin = self._begin or self._now()
+
+    def read(self) -> tuple[float, float]:
+        """Both."""
+        begin = self._begin or self._now()
+        return tuple(now - then for now, then in zip(self._now(), begin, strict=True))
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+
 class Sides:
-    """What is timed.
+    """What is timed, each in seconds that passed and seconds of CPU.
 
     Args:
         settings: of batches and commits.
@@ -62,31 +81,42 @@ class Sides:
         few = math.lcm(READ_AT_ONCE, self._options.batch_size)  # whole batches of both kinds
         self.items = few
         self.encoder()  # compiles
-        self.items *= math.ceil(max(SECONDS / _timed(self.encoder)[0], LEAST_BATCHES * self._options.batch_size / few))
+        self.items *= math.ceil(max(SECONDS / self.encoder()[0], LEAST_BATCHES * self._options.batch_size / few))
 
-    def encoder(self) -> None:
+    def encoder(self) -> tuple[float, float]:
         """The encoder alone."""
+        clock = Clock()
+        clock.start()
         for _ in range(self.items // self._options.batch_size):
             embeddings_of(self._encoder, self._batch, self._options.batch_size)
+        return clock.read()
 
-    def input(self) -> None:
-        """All that comes before the encoder."""
-        with tempfile.TemporaryDirectory() as folder:
-            changed = ChangedItems(self._wanted(), self._store(folder), self._compare_rows, lambda items: None)
+    def input(self) -> tuple[float, float]:
+        """All that comes before the encoder, from the first record read on."""
+        clock = Clock()
+        with self._store() as store:
+            changed = ChangedItems(self._wanted(clock), store, self._compare_rows, lambda items: None)
             for _ in encoder_inputs(self._encoder, changed.records(), self._options.batch_size):
                 pass
+            return clock.read()
 
-    def filling(self) -> None:
-        """All of it."""
+    def filling(self) -> tuple[float, float]:
+        """All of it, from the first record read to the last commit."""
+        clock = Clock()
         sizes = {"batch_size": self._options.batch_size, "commit_rows": self._options.commit_rows}
         sizes |= {"total": self.items, "compare_rows": self._compare_rows}
-        with tempfile.TemporaryDirectory() as folder:
-            filled = fill(self._store(folder), self._encoder, self._wanted(), **sizes)
+        with self._store() as store:
+            filled = fill(store, self._encoder, self._wanted(clock), **sizes)
+            taken = clock.read()
         if filled.embedded != self.items:
             raise RuntimeError(f"{self.items} items were to be embedded, {filled.embedded} were.")
+        return taken
 
-    def _store(self, folder: str) -> EmbeddingStore:
-        return EmbeddingStore.create(f"{folder}/store", id_type=self._id_type, dim=self._encoder.fusion.dim)
+    @contextmanager
+    def _store(self) -> Iterator[EmbeddingStore]:
+        """An empty one."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield EmbeddingStore.create(f"{folder}/store", id_type=self._id_type, dim=self._encoder.fusion.dim)
 
     def _batches(self) -> tf.data.Dataset:
         """Batches of records for ever, each item with an id of its own."""
@@ -98,29 +128,30 @@ class Sides:
         records = read_items(self._records, batch_size=READ_AT_ONCE, verify=False).repeat()
         return records.rebatch(READ_AT_ONCE).enumerate().map(numbered)
 
-    def _wanted(self) -> tf.data.Dataset:
-        return self._batches().take(self.items // READ_AT_ONCE)
+    def _wanted(self, clock: Clock) -> tf.data.Dataset:
+        """As many as are wanted; reading the first ones starts the clock."""
 
+        def start() -> np.ndarray:
+            clock.start()
+            return np.zeros([0], np.int64)
 
-def _timed(side: Callable[[], None]) -> tuple[float, float]:
-    """Seconds that passed, and seconds of CPU."""
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    side()
-    return time.perf_counter() - begin, time.process_time() - begin_cpu
+        first = tf.data.Dataset.from_tensors(0).map(lambda _: tf.numpy_function(start, [], tf.int64)).unbatch()
+        nothing = first.map(lambda _: None)
+        return nothing.concatenate(self._batches().take(self.items // READ_AT_ONCE))
 
 
 def measure(sides: Sides) -> None:
     """Print the table."""
     turns = {"encoder": sides.encoder, "input": sides.input, "filling": sides.filling}
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
     for _ in range(TURNS):
         for name, side in turns.items():
-            seconds[name].append(_timed(side))
-    wall = {name: median(wall for wall, _ in taken) for name, taken in seconds.items()}
-    print(f"{sides.items:,} items a turn\n{'':8} {'items/s':>9} {'CPU ms':>8} {'to the encoder':>15}")
-    for name, taken in seconds.items():
-        cpu = 1e3 * median(cpu for _, cpu in taken) / sides.items
-        print(f"{name:8} {sides.items / wall[name]:9.1f} {cpu:8.3f} {wall['encoder'] / wall[name]:15.3f}")
+            taken[name].append(side())
+    print(f"{sides.items:,} items a turn\n{'':8} {'items/s':>9} {'ratio':>6} {'fastest/s':>10} {'ratio':>6} {'CPU ms':>8}")
+    rates = {name: [sides.items / seconds for seconds, _ in times] for name, times in taken.items()}
+    for name, of in rates.items():
+        cells = [f"{best(of):{width}.1f} {best(of) / best(rates['encoder']):6.3f}" for width, best in ((9, median), (10, max))]
+        print(f"{name:8} {' '.join(cells)} {1e3 * median(cpu for _, cpu in taken[name]) / sides.items:8.3f}")
 
 
 def main(path: Path) -> None:

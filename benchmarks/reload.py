@@ -1,7 +1,7 @@
 """What new embeddings cost a running server: the whole table as a new version, beside an `upsert` of the changed rows.
 
     .venv/bin/python -m benchmarks.reload                 # 10^6 items of 128 dimensions
-    .venv/bin/python -m benchmarks.reload 4000000 128     # 6 GB of memory, 3 GB of disk
+    .venv/bin/python -m benchmarks.reload 4000000 128     # 8 GB of memory, 3 GB of disk
 
 The stand-in server runs in a process of its own and answers look-ups all the time. They are sent at fixed times,
 whether the ones before are answered or not, and a latency counts from the time at which the request was due: what
