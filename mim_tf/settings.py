@@ -247,7 +247,7 @@ class RepresentSettings(Section):
     encoder: str | None = Field(
         None,
         min_length=1,
-        description="item encoder of an earlier run, W1/represent/item_encoder; it is taken as it is, `centre` or not, "
+        description="item encoder of an earlier run, W1/represent/item_encoder, taken as it is: not centred again, "
         "and `pretrain` and `csft` are left out; null: csft's",
     )
     store: str | None = Field(

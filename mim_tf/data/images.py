@@ -27,7 +27,7 @@ def decodes(image: bytes) -> bool:
     """Whether training can decode these bytes."""
     try:
         tf.io.decode_image(image, channels=3, expand_animations=False)
-    except tf.errors.InvalidArgumentError:
+    except tf.errors.OpError:  # damaged, of no format that it knows, or larger than it takes
         return False
     return True
 
@@ -44,8 +44,14 @@ class ImageFolder:
     filesystem: fsspec.AbstractFileSystem
     folder: str
 
-    def read(self, path: str) -> Checked:
-        """Read one image file; a path that leads out of the folder, also by a symbolic link, is never opened."""
+    def read(self, path: str, *, missing_alone: bool = False) -> Checked:
+        """Read one image file; a path that leads out of the folder, also by a symbolic link, is never opened.
+
+        Args:
+            path: in the folder.
+            missing_alone: of what can go wrong, only a file that is not there is a reason. The rest, which may pass,
+                is raised.
+        """
         try:
             inside = self._resolve(path)
             if inside is None:
@@ -54,7 +60,9 @@ class ImageFolder:
             if not self.filesystem.isfile(inside):
                 return None, Reason.UNREADABLE_IMAGE_FILE
             return bytes(self.filesystem.cat_file(inside)), None
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if missing_alone and not isinstance(error, FileNotFoundError):
+                raise
             return None, Reason.UNREADABLE_IMAGE_FILE
 
     def _resolve(self, path: str) -> str | None:

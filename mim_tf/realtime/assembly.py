@@ -15,7 +15,7 @@ from mim_tf.realtime.compactor import Compactor
 from mim_tf.realtime.dead_letters import DeadLetters
 from mim_tf.realtime.event import EventParser
 from mim_tf.realtime.folder_source import FolderSource
-from mim_tf.realtime.item_embedder import ItemEmbedder, local_embed, remote_embed, warm_up
+from mim_tf.realtime.item_embedder import ItemEmbedder, local_embed, remote_embed
 from mim_tf.realtime.kafka_source import SCHEME, KafkaSource
 from mim_tf.realtime.loop import RealTimeLoop
 from mim_tf.realtime.metrics import Metrics
@@ -56,17 +56,17 @@ def assemble(settings: Settings, workdir: Path, state: Path, stopping: Callable[
         source = _source(options, state)
         closing.callback(source.close)
         dead_letters = DeadLetters(state / "dead_letters.jsonl")
-        closing.callback(dead_letters.close)
         publishers = [Publisher(TableServer(address), path, metrics) for address in options.servers]
         embed = (
             remote_embed(options.encoder)
             if options.encoder
             else local_embed(load_item_encoder_model(represent), fingerprint)
         )
-        warm_up(embed)
+        embedder = ItemEmbedder(embed, fingerprint)
+        embedder.warm_up()
         parser = EventParser(store.id_type, settings.data.title, _images(options))
         limits = Limits(options.window_seconds, options.window_rows, options.batch_size)
-        window = Window(store, parser, ItemEmbedder(embed, fingerprint), dead_letters, limits)
+        window = Window(store, parser, embedder, dead_letters, limits)
         compactor = Compactor(path, options.compact_every, timedelta(hours=options.keep_hours))
         closing.callback(compactor.wait, 10.0)
         if options.metrics_port is not None:

@@ -13,6 +13,8 @@ from mim_tf.representation import EmbeddingStore
 class Compactor:
     """Puts the windows' small files together and removes old versions, in a thread of its own.
 
+    The process's own commits wait for it (`lock`): one that came between would make it begin again.
+
     Args:
         store_path: of the store.
         every: commits between two compactions.
@@ -21,6 +23,7 @@ class Compactor:
 
     def __init__(self, store_path: str, every: int, keep: timedelta):
         self._path, self._every, self._keep = store_path, every, keep
+        self.lock = threading.Lock()
         self._commits = 0
         self._thread: threading.Thread | None = None
 
@@ -39,6 +42,7 @@ class Compactor:
 
     def _compact(self) -> None:
         try:
-            EmbeddingStore(self._path).compact(older_than=self._keep)
+            with self.lock:
+                EmbeddingStore(self._path).compact(older_than=self._keep, small_files_only=True)
         except (StageError, OSError) as error:  # the next one may do better
             print(f"The store was not compacted: {error}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from mim_tf.data.rejects import Reason
 from mim_tf.representation.reserved_ids import RESERVED_IDS
 
 _BLANKS = " \t\n\r\v\f"  # what `prepare` strips from titles
-NO_TIME = np.datetime64("NaT", "us")
+_AHEAD = 3600.0  # seconds that the shop's clock may be ahead of ours
 
 
 class Message(NamedTuple):
@@ -34,7 +34,8 @@ class Event(NamedTuple):
     item_id: int | str
     title: str
     image: bytes
-    time: np.datetime64  # us UTC, when the shop said so; NaT if it does not tell
+    time: np.datetime64  # us UTC, when the shop said so, or when the event arrived
+    told: bool  # whether the shop has told the time
     message: Message
 
 
@@ -47,7 +48,8 @@ class EventParser:
     """Reads events: objects with the columns of `data.items`.
 
     `item_id`, the title columns, `image` (base64) or `image_path` (in the folder of the images), and perhaps
-    `timestamp`: seconds since 1970 UTC or a date and time of ISO 8601. Other keys are left alone.
+    `timestamp`: seconds since 1970 UTC or a date and time of ISO 8601, else the event's arrival. Other keys are left
+    alone.
 
     Attributes:
         id_type: `int64` or `string`.
@@ -64,13 +66,16 @@ class EventParser:
 
         Raises:
             BadEventError: it is none, or its item could never be encoded.
+            OSError: its image cannot be read now.
         """
         fields = _object(message.payload)
         item_id = self._item_id(fields)
         title = joined_title([_text(fields, name) for name in self.title])
         if not title:
             raise BadEventError(Reason.EMPTY_TITLE)
-        return Event(item_id, title, self._image(fields), _time(fields), message)
+        told = fields.get("timestamp")
+        time = _instant(message.arrived) if told is None else _told_time(told, message.arrived)
+        return Event(item_id, title, self._image(fields), time, told is not None, message)
 
     def _item_id(self, fields: dict[str, Any]) -> int | str:
         item_id = fields.get("item_id")
@@ -80,6 +85,8 @@ class EventParser:
             raise BadEventError(f"item_id must be {self.id_type}. Received: {item_id!r:.100}.")
         if item_id in (*RESERVED_IDS, ""):
             raise BadEventError(Reason.RESERVED_ITEM_ID)
+        if isinstance(item_id, str):
+            _check_unicode("item_id", item_id)
         return cast(int | str, item_id)
 
     def _image(self, fields: dict[str, Any]) -> bytes:
@@ -87,16 +94,23 @@ class EventParser:
         if isinstance(encoded, str):
             image = _from_base64(encoded)
         elif isinstance(path, str) and self.images:
-            read, reason = self.images.read(path)
-            if read is None:
-                raise BadEventError(reason)
-            image = read
+            image = self._image_at(path, self.images)
         else:
             also = " or image_path" if self.images else ""
             raise BadEventError(f"image (base64){also} must be given.")
         if not decodes(image):
             raise BadEventError(Reason.UNDECODABLE_IMAGE)
         return image
+
+    @staticmethod
+    def _image_at(path: str, images: ImageFolder) -> bytes:
+        try:
+            read, reason = images.read(path, missing_alone=True)
+        except ValueError as error:  # such as a zero byte in it
+            raise BadEventError(Reason.UNREADABLE_IMAGE_FILE) from error
+        if read is None:
+            raise BadEventError(reason)
+        return read
 
 
 def joined_title(parts: Sequence[str]) -> str:
@@ -122,11 +136,15 @@ def _text(fields: dict[str, Any], name: str) -> str:
     text = fields.get(name)
     if text is not None and not isinstance(text, str):
         raise BadEventError(f"{name} must be text. Received: {text!r:.100}.")
+    _check_unicode(name, text or "")
+    return text or ""
+
+
+def _check_unicode(name: str, text: str) -> None:
     try:
-        (text or "").encode()
+        text.encode()
     except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can write
         raise BadEventError(f"{name} must be Unicode text: {error.reason}.") from error
-    return text or ""
 
 
 def _from_base64(encoded: str) -> bytes:
@@ -136,10 +154,7 @@ def _from_base64(encoded: str) -> bytes:
         raise BadEventError(f"image must be base64: {error}.") from error
 
 
-def _time(fields: dict[str, Any]) -> np.datetime64:
-    given = fields.get("timestamp")
-    if given is None:
-        return NO_TIME
+def _told_time(given: Any, arrived: float) -> np.datetime64:
     readers: dict[type, Callable[[Any], datetime]] = {
         int: lambda seconds: datetime.fromtimestamp(seconds, UTC),
         float: lambda seconds: datetime.fromtimestamp(seconds, UTC),
@@ -147,7 +162,13 @@ def _time(fields: dict[str, Any]) -> np.datetime64:
     }
     try:
         time = readers[type(given)](given)
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (KeyError, ValueError, OverflowError, OSError) as error:
         raise BadEventError(f"timestamp must be seconds or ISO 8601. Received: {given!r:.100}.") from error
-    utc = time.astimezone(UTC) if time.tzinfo else time
-    return np.datetime64(utc.replace(tzinfo=None), "us")
+    if time.timestamp() > arrived + _AHEAD:  # until then no later event of the item would count
+        raise BadEventError(f"timestamp must not be in the future. Received: {given!r:.100}.")
+    return np.datetime64(time.replace(tzinfo=None), "us")
+
+
+def _instant(seconds: float) -> np.datetime64:
+    return np.datetime64(round(seconds * 1e6), "us")

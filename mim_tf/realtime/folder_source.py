@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from mim_tf.errors import DataError
 from mim_tf.realtime.event import Message
@@ -14,14 +16,16 @@ from mim_tf.workdir import write_aside
 
 SUFFIX = ".jsonl"
 _PAUSE = 0.02  # seconds between two looks at a folder without news
+_LOOKED_AT = 256  # bytes before an offset, by which a file is known again
 _LONGEST_LINE = 64 * 2**20  # bytes; what is longer comes in pieces, none of which is JSON
 
 
 class _Place(NamedTuple):
     """How far a file was read."""
 
-    inode: int  # a file put in its place has another one, and is read from its beginning
+    inode: int  # a file put in its place mostly has another one
     offset: int  # bytes
+    before: str  # digest of what stands before the offset: of a file made anew under the same name it differs
 
 
 class FolderSource:
@@ -49,14 +53,29 @@ class FolderSource:
         """The next lines."""
         end = time.monotonic() + seconds
         while True:
-            messages: list[Message] = []
-            for file in self._files():
-                messages += self._lines_of(file, most - len(messages))
-                if len(messages) >= most:
-                    break
-            if messages or time.monotonic() >= end:
+            messages, trouble = self._look(most)
+            if messages:
                 return messages
+            if trouble:
+                raise trouble
+            if time.monotonic() >= end:
+                return []
             time.sleep(_PAUSE)
+
+    def _look(self, most: int) -> tuple[list[Message], OSError | None]:
+        """The next lines, and what has failed: a file that cannot be read holds the others up as little as it may."""
+        messages: list[Message] = []
+        trouble: OSError | None = None
+        for file in self._files():
+            try:
+                messages += self._lines_of(file, most - len(messages))
+            except FileNotFoundError:  # it went since we looked
+                continue
+            except OSError as error:
+                trouble = error
+            if len(messages) >= most:
+                break
+        return messages, trouble
 
     def acknowledge(self) -> None:
         """Write down how far every file was read, of those that are there."""
@@ -70,7 +89,13 @@ class FolderSource:
 
     def lag(self) -> int:
         """Bytes that were not read yet."""
-        return sum(max(0, file.stat().st_size - self._place_in(file).offset) for file in self._files())
+        lag = 0
+        for file in self._files():
+            with suppress(FileNotFoundError):  # it went since we looked
+                place = self._read.get(file.name)
+                known = place is not None and place.inode == file.inode()
+                lag += max(0, file.stat().st_size - (place.offset if place and known else 0))
+        return lag
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -80,26 +105,31 @@ class FolderSource:
             files = [entry for entry in entries if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")]
         return sorted((entry for entry in files if entry.is_file()), key=lambda entry: entry.name)
 
-    def _place_in(self, file: os.DirEntry[str]) -> _Place:
-        place = self._read.get(file.name)
-        if place is None or place.inode != file.inode() or place.offset > file.stat().st_size:
-            return _Place(file.inode(), 0)
-        return place
-
     def _lines_of(self, file: os.DirEntry[str], most: int) -> list[Message]:
-        place = self._place_in(file)
-        if place.offset == file.stat().st_size:
+        place = self._read.get(file.name)
+        if place and (place.inode, place.offset) == (file.inode(), file.stat().st_size):
             return []
         messages: list[Message] = []
         with open(file.path, "rb") as lines:
-            arrived = min(time.time(), os.fstat(lines.fileno()).st_mtime)
-            lines.seek(place.offset)
+            offset = place.offset if place and _goes_on(lines, place) else 0
+            lines.seek(offset)
             while len(messages) < most and _is_whole(line := lines.readline(_LONGEST_LINE)):
                 if line.strip():
-                    messages.append(Message(line, f"{file.name}, byte {place.offset}", arrived))
-                place = _Place(place.inode, place.offset + len(line))
-        self._read[file.name] = place
+                    messages.append(Message(line, f"{file.name}, byte {offset}", time.time()))
+                offset += len(line)
+            self._read[file.name] = _Place(os.fstat(lines.fileno()).st_ino, offset, _before(lines, offset))
         return messages
+
+
+def _goes_on(lines: BinaryIO, place: _Place) -> bool:
+    """Whether a file is the one that was read up to a place."""
+    return os.fstat(lines.fileno()).st_ino == place.inode and _before(lines, place.offset) == place.before
+
+
+def _before(lines: BinaryIO, offset: int) -> str:
+    """Digest of the bytes before an offset; of a file that is shorter it differs."""
+    lines.seek(max(0, offset - _LOOKED_AT))
+    return hashlib.sha256(lines.read(min(offset, _LOOKED_AT))).hexdigest()[:16]
 
 
 def _is_whole(line: bytes) -> bool:
@@ -116,6 +146,6 @@ def _load(progress: Path) -> dict[str, _Place]:
     if not progress.exists():
         return {}
     try:
-        return {name: _Place(*map(int, place)) for name, place in json.loads(progress.read_bytes()).items()}
+        return {name: _Place(*place) for name, place in json.loads(progress.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{progress} is damaged: {error}. Delete it to read all events again.") from error

@@ -56,18 +56,29 @@ class ItemEmbedder:
                 return Embedded([], [(events[0], f"the encoder fails: {error}")])
             one, other = self(events[: len(events) // 2]), self(events[len(events) // 2 :])
             return Embedded(one.items + other.items, one.poison + other.poison)
+        self._check(fingerprint)
+        return _told_apart(events, embeddings)
+
+    def warm_up(self) -> None:
+        """Embed a black square: the first call takes an encoder longer than all others, and shows whether it works.
+
+        Raises:
+            SettingsError: it does not, or is another one than the store's. If it cannot be asked now, nothing is.
+        """
+        square = tf.io.encode_png(tf.zeros([8, 8, 3], tf.uint8)).numpy()
+        with suppress(UnavailableError):
+            try:
+                _, fingerprint = self._embed([square], ["-"])
+            except ValueError as error:
+                raise SettingsError(f"`realtime.encoder` must embed a picture and a title. It says: {error}") from error
+            self._check(fingerprint)
+
+    def _check(self, fingerprint: str) -> None:
         if fingerprint != self.fingerprint:
             raise SettingsError(
                 f"`realtime.encoder` must serve {self.fingerprint}, of which the store's embeddings are. Received: "
                 f"{fingerprint}."
             )
-        return _told_apart(events, embeddings)
-
-
-def warm_up(embed: Embed) -> None:
-    """Embed a black square: the first call takes an encoder longer than all others. Failures are for later calls."""
-    with suppress(ValueError, UnavailableError):
-        embed([tf.io.encode_png(tf.zeros([8, 8, 3], tf.uint8)).numpy()], ["-"])
 
 
 def _told_apart(events: Sequence[Event], embeddings: np.ndarray) -> Embedded:
@@ -90,7 +101,7 @@ def local_embed(model: Any, fingerprint: str) -> Embed:
     def embed(images: Sequence[bytes], titles: Sequence[str]) -> tuple[np.ndarray, str]:
         try:
             return model.embed(tf.constant(images), tf.constant(titles)).numpy(), fingerprint
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+        except tf.errors.OpError as error:
             raise ValueError(error.message.strip().split("\n")[0]) from error
 
     return embed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,8 +21,9 @@ class KafkaSource:
     """Reads a topic as one member of a consumer group.
 
     Key events by the item: Kafka keeps the order within a partition, and a key's events in one. Several processes share
-    a topic's partitions; when they change hands, events may come twice. Give events a `timestamp` then, so that an
-    older one cannot undo a newer one.
+    a topic's partitions; when they change hands, events may come twice: those polled and not acknowledged, which the
+    old owner still takes in and the new one reads again. Give events a `timestamp` then, so that an older one cannot
+    undo a newer one. A partition that went is no longer acknowledged here, as that could set the new owner back.
 
     Args:
         uri: `kafka://broker:port,broker:port/topic`.
@@ -42,9 +43,10 @@ class KafkaSource:
             self._consumer = Consumer({"bootstrap.servers": brokers, **_DEFAULTS, **options, **_OURS})
         except (KafkaException, ValueError, TypeError) as error:
             raise DataError(f"`realtime.kafka`: {error}") from error
-        self._consumer.subscribe([self._topic])
         self._read: dict[int, int] = {}  # next offset by partition, of what was polled and not acknowledged
         self._at_end: set[int] = set()  # partitions
+        changed = self._changed_hands
+        self._consumer.subscribe([self._topic], on_assign=changed, on_revoke=changed, on_lost=changed)
 
     def poll(self, most: int, seconds: float) -> list[Message]:
         """The next messages.
@@ -57,12 +59,13 @@ class KafkaSource:
         polled = [*([first] if first is not None else []), *more]
         messages = [self._taken(message) for message in polled if message.error() is None]
         troubles = [error for error in map(self._trouble, polled) if error]
+        self._forget({*self._read, *self._at_end} - self._assigned())  # polled just before its partition went
         if troubles and not messages:  # beside messages it would take them away; what lasts comes again
             raise ConnectionError(f"Kafka: {troubles[0]}")
         return messages
 
     def acknowledge(self) -> None:
-        """Commit the offsets of all that was polled.
+        """Commit the offsets of all that was polled, but for partitions that went to others.
 
         Raises:
             ConnectionError: the broker cannot be asked now.
@@ -77,7 +80,7 @@ class KafkaSource:
 
     def drained(self) -> bool:
         """Whether partitions are assigned, and all were read to their ends."""
-        assigned = {place.partition for place in self._consumer.assignment()}
+        assigned = self._assigned()
         return bool(assigned) and assigned <= self._at_end
 
     def lag(self) -> int:
@@ -92,6 +95,18 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+    def _assigned(self) -> set[int]:
+        return {place.partition for place in self._consumer.assignment()}
+
+    def _changed_hands(self, _: Consumer, places: list[TopicPartition]) -> None:
+        """Called by a poll. One that comes back is read on from the group's offset, not from where it was here."""
+        self._forget(place.partition for place in places)
+
+    def _forget(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            self._read.pop(partition, None)
+            self._at_end.discard(partition)
 
     def _trouble(self, message: KafkaMessage) -> str | None:
         """What an error says; None of a message, and of the end of a partition, which is noted."""

@@ -20,6 +20,7 @@ from mim_tf.realtime.source import Source
 from mim_tf.realtime.window import Window
 
 _LOOK = 0.1  # seconds, longest wait for events before it looks whether it is to end
+_LAG_PAUSE = 1.0  # seconds between two looks at what waits to be read
 _LONGEST_PAUSE = 5.0  # seconds between two attempts at a commit
 
 
@@ -50,6 +51,7 @@ class RealTimeLoop:
         self._source, self._window, self._publishers = source, window, publishers
         self._compactor, self._metrics, self._stopping = compactor, metrics, stopping
         self._version = 0  # of the last commit
+        self._lag_told = 0.0
         self.counts: Counter[str] = Counter()  # events by what became of them
 
     def run(self, *, once: bool = False) -> None:
@@ -118,7 +120,7 @@ class RealTimeLoop:
 
     def _committed(self) -> int | None:
         """The version that holds the window; None where it must be tried again."""
-        with self._failures_told():
+        with self._failures_told(), self._compactor.lock:
             return self._window.commit()
         return None
 
@@ -133,7 +135,9 @@ class RealTimeLoop:
     def _look_around(self) -> None:
         """Numbers for Prometheus, and whether all threads are alive."""
         self._metrics.window_age.set(self._window.age)
-        self._metrics.lag.set(self._source.lag())
+        if time.monotonic() > self._lag_told + _LAG_PAUSE:
+            self._metrics.lag.set(self._source.lag())
+            self._lag_told = time.monotonic()
         for publisher in self._publishers:
             if publisher.error is not None:
                 raise StageError(f"{publisher.name} has failed: {publisher.error}") from publisher.error

@@ -33,6 +33,12 @@ class Metrics:
         self.server_version = Gauge(
             "mim_realtime_server_version", "Version of the server's table.", ["server"], registry=registry
         )
+        self.server_rows = Gauge(
+            "mim_realtime_server_rows", "Rows that the server's table needs so far.", ["server"], registry=registry
+        )
+        self.server_capacity = Gauge(
+            "mim_realtime_server_capacity", "Rows that the server's table has.", ["server"], registry=registry
+        )
         self.freshness = Histogram(
             "mim_realtime_freshness_seconds",
             "From an event's arrival to its embedding in the server's table.",

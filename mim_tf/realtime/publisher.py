@@ -9,10 +9,11 @@ from collections import deque
 
 from mim_tf.errors import MimError
 from mim_tf.realtime.metrics import Metrics
-from mim_tf.realtime.table_server import TableServer
+from mim_tf.realtime.table_server import TableServer, TableState
 from mim_tf.representation import EmbeddingStore
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between two attempts at a server that does not answer
+_NEARLY_FULL = 0.9  # of a table's rows
 _REMEMBERED = 10_000  # announced versions that a server has yet to get; of older ones no freshness is told
 
 
@@ -38,6 +39,7 @@ class Publisher(threading.Thread):
         self._announced: deque[tuple[int, list[float]]] = deque(maxlen=_REMEMBERED)  # and when their events came
         self._trouble = ""
         self._warm = False
+        self._rows = 0  # highest number that was needed
         self.version = 0  # that the server has
         self.error: Exception | None = None  # what ended it, if it ended by itself
 
@@ -86,12 +88,23 @@ class Publisher(threading.Thread):
         self._warm = True
         self._say("")
         self.version = state.version
-        self._metrics.server_version.labels(self._server.address).set(state.version)
+        self._tell_of(state)
         now = time.time()
         while self._announced and self._announced[0][0] <= state.version:
             for arrived in self._announced.popleft()[1]:
                 self._metrics.freshness.labels(self._server.address).observe(now - arrived)
         return True
+
+    def _tell_of(self, state: TableState) -> None:
+        """The server's table in numbers; a word when it is nearly full."""
+        address, rows = self._server.address, max(self._rows, state.rows)
+        self._metrics.server_version.labels(address).set(state.version)
+        self._metrics.server_rows.labels(address).set(rows)
+        self._metrics.server_capacity.labels(address).set(state.capacity)
+        if self._rows <= _NEARLY_FULL * state.capacity < rows:
+            left = state.capacity - rows
+            print(f"{address} is nearly full: {left} rows are left. Export the model again soon.", file=sys.stderr)
+        self._rows = rows
 
     def _say(self, trouble: str) -> None:
         """Tell of trouble once, and of its end."""

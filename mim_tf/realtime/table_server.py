@@ -18,10 +18,12 @@ class TableState(NamedTuple):
     """What a server's table is."""
 
     version: int  # of the store, that it has
+    sequence: int  # changes that it has taken since it was loaded
     capacity: int  # rows it can hold
     shard: int
     shards: int
     store: str  # the identity of the store that it was made from
+    rows: int = 0  # that it needs for what it was sent last; 0: nothing
 
 
 class TableServer:
@@ -49,8 +51,11 @@ class TableServer:
             ServingError: it does not answer.
         """
         told = self._client.predict(self._model, {"request": np.zeros(1, np.int64)}, signature="version")
-        version, capacity, shard, shards = (int(told[name][0]) for name in ("version", "capacity", "shard", "shards"))
-        return TableState(version, capacity, shard, shards, told["store"][0].decode())
+        try:
+            numbers = {name: int(told[name][0]) for name in TableState._fields if name not in ("store", "rows")}
+            return TableState(**numbers, store=told["store"][0].decode())
+        except KeyError as error:
+            raise ServingError(f"{self.address} is no table of this release: its `version` has no {error}.") from error
 
     def catch_up(self, store: EmbeddingStore) -> TableState:
         """Send what the store has and the server has not.
@@ -73,13 +78,14 @@ class TableServer:
         if state.version >= store.version:
             return state
         changes = store.changes(state.version).shard(state.shard, state.shards)
-        if changes.rows.max(initial=-1) >= state.capacity:
+        rows = int(changes.rows.max(initial=-1)) + 1
+        if rows > state.capacity:
             raise ServingError(
                 f"{self.address} is full: its table has {state.capacity} rows, version {changes.version} of the store "
-                f"needs {changes.rows.max() + 1}. Export the model again, with more `export.spare`."
+                f"needs {rows}. Export the model again, with more `export.spare`."
             )
-        self._send(changes, state.version)
-        return state._replace(version=changes.version)
+        self._send(changes, state)
+        return state._replace(version=changes.version, rows=rows)
 
     def warm_up(self, store: EmbeddingStore) -> None:
         """Send a change that changes nothing: the first one a server gets takes it longer than all others.
@@ -89,32 +95,32 @@ class TableServer:
         """
         state = self.state()
         nothing = np.zeros(0, np.int64 if store.id_type == "int64" else object)
-        self._upsert(nothing, nothing, np.zeros([0, store.dim], np.float16), state.version, state.version)
+        self._upsert(nothing, nothing, np.zeros([0, store.dim], np.float16), state, state.version)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
 
-    def _send(self, changes: StoredEmbeddings, since: int) -> None:
+    def _send(self, changes: StoredEmbeddings, state: TableState) -> None:
+        """Each piece names how many changes the table must have taken: else another table than got the rest gets it."""
         starts = range(0, max(1, len(changes.rows)), _ROWS_AT_ONCE)
-        for start in starts:
+        for number, start in enumerate(starts):
             piece = slice(start, start + _ROWS_AT_ONCE)
             last = start == starts[-1]
             begun = time.monotonic()
             part = changes.item_ids[piece], changes.rows[piece], changes.embeddings[piece]
-            self._upsert(*part, since, changes.version if last else since)
+            expected = state._replace(sequence=state.sequence + number)
+            self._upsert(*part, expected, changes.version if last else state.version)
             if not last:
                 time.sleep(time.monotonic() - begun)
 
-    def _upsert(self, ids: np.ndarray, rows: np.ndarray, embeddings: np.ndarray, since: int, version: int) -> None:
+    def _upsert(
+        self, ids: np.ndarray, rows: np.ndarray, embeddings: np.ndarray, state: TableState, version: int
+    ) -> None:
         if len(ids) == 0:  # padding: moves the version alone
             ids = np.array([-1]) if np.issubdtype(ids.dtype, np.integer) else np.array([""], object)
             rows, embeddings = np.zeros(1, np.int64), np.zeros([1, embeddings.shape[1]], np.float16)
-        inputs = {
-            "item_id": ids,
-            "row": rows,
-            "embedding": embeddings,
-            "since": np.full(len(ids), since),
-            "version": np.full(len(ids), version),
-        }
+        numbers = {"since": state.version, "version": version, "sequence": state.sequence}
+        inputs = {"item_id": ids, "row": rows, "embedding": embeddings}
+        inputs |= {name: np.full(len(ids), number) for name, number in numbers.items()}
         self._client.predict(self._model, inputs, signature="upsert")

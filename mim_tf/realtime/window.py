@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,8 +48,10 @@ class Window:
     ):
         self._store, self._parse, self._embedder, self._dead_letters = store, parse, embedder, dead_letters
         self._limits = limits
+        self._unread: deque[Message] = deque()
         self._pending: list[Event] = []  # to be embedded
         self._embedded: list[tuple[Event, np.ndarray]] = []
+        self._poison: list[tuple[Message, str]] = []  # with the reasons
         self._opened: float | None = None  # time.monotonic() of the first message
         self.arrived: list[float] = []  # seconds since 1970 UTC, of the messages in it
         self._counts: Counter[str] = Counter()
@@ -74,17 +76,17 @@ class Window:
     def add(self, messages: Sequence[Message]) -> None:
         """Take messages in, and embed what makes a full batch.
 
+        Whatever is raised, the messages are kept, and `commit` goes on with them.
+
         Raises:
-            UnavailableError: the encoder cannot be asked now. The messages are kept: `commit` asks it again.
+            UnavailableError: the encoder cannot be asked now.
+            OSError: the store or an image cannot be read now.
         """
         if messages and self._opened is None:
             self._opened = time.monotonic()
-        for message in messages:
-            self.arrived.append(message.arrived)
-            try:
-                self._pending.append(self._parse(message))
-            except BadEventError as error:
-                self._bury(message, str(error))
+        self._unread += messages
+        self.arrived += [message.arrived for message in messages]
+        self._read_all()
         while len(self._pending) >= self._limits.batch:
             self._embed_next()
 
@@ -99,11 +101,14 @@ class Window:
             OSError: the storage fails, as where the disk is full.
             StageError: other writers were faster each time.
         """
+        self._read_all()
         while self._pending:
             self._embed_next()
-        self._dead_letters.flush()
+        self._dead_letters.keep(self._poison)
+        self._counts += Counter(dead=len(self._poison))
+        self._poison = []
         version = self._upsert() if self._embedded else self._store.version
-        self._counts["committed"] += len(self._embedded)
+        self._counts += Counter(committed=len(self._embedded))
         self._embedded, self._opened, self.arrived = [], None, []
         return version
 
@@ -112,6 +117,14 @@ class Window:
         counts, self._counts = self._counts, Counter()
         return counts
 
+    def _read_all(self) -> None:
+        while self._unread:
+            try:
+                self._pending.append(self._parse(self._unread[0]))
+            except BadEventError as error:
+                self._poison.append((self._unread[0], str(error)))
+            self._unread.popleft()
+
     def _embed_next(self) -> None:
         batch = self._pending[: self._limits.batch]
         wanted, counts = self._not_known(batch)
@@ -119,8 +132,7 @@ class Window:
         del self._pending[: len(batch)]
         self._counts += counts
         self._embedded += embedded.items
-        for event, reason in embedded.poison:
-            self._bury(event.message, reason)
+        self._poison += [(event.message, reason) for event, reason in embedded.poison]
 
     def _not_known(self, events: Sequence[Event]) -> tuple[list[Event], Counter[str]]:
         """Those whose content or time the store has not, and how many others there are of which kind."""
@@ -133,7 +145,7 @@ class Window:
             content, stored_time = known[event.item_id]
             if event.time < stored_time:
                 counts["overtaken"] += 1
-            elif event.item_id not in in_window and _digest(event) == content and _same(event.time, stored_time):
+            elif event.item_id not in in_window and _digest(event) == content and _no_news(event, stored_time):
                 counts["known"] += 1
             else:
                 wanted.append(event)
@@ -151,14 +163,11 @@ class Window:
             event_times=np.array([event.time for event in events], "datetime64[us]"),
         )
 
-    def _bury(self, message: Message, reason: str) -> None:
-        self._dead_letters.add(message, reason)
-        self._counts["dead"] += 1
-
 
 def _digest(event: Event) -> str:
     return content_digest(event.title, event.image)
 
 
-def _same(one: np.datetime64, other: np.datetime64) -> bool:
-    return bool(one == other or np.isnat(one))  # without a time: nothing says that anything is new
+def _no_news(event: Event, stored_time: np.datetime64) -> bool:
+    """Whether a known content says nothing new by its time."""
+    return not event.told or bool(event.time == stored_time)

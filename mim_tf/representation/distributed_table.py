@@ -18,7 +18,14 @@ class DistributedTable(EmbeddingTable):
     """
 
     def upsert(
-        self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, *, since: tf.Tensor, version: tf.Tensor
+        self,
+        item_ids: tf.Tensor,
+        rows: tf.Tensor,
+        embeddings: tf.Tensor,
+        *,
+        since: tf.Tensor,
+        version: tf.Tensor,
+        sequence: tf.Tensor | None = None,
     ) -> NoReturn:
         """Refused: the workers' copies of the index cannot change.
 

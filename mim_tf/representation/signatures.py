@@ -17,19 +17,21 @@ def table_signatures(table: EmbeddingTable, stored: StoredEmbeddings) -> dict[st
 
     ```
     lookup    item_id [n]                                     -> embedding [n, dim] float16, hit [n] bool, version [n]
-    upsert    item_id [n], row [n], embedding [n, dim] float16, since [n], version [n]            -> version [n]
-    version   request [n]                  -> version, capacity, shard, shards, slots, dim [n], store [n] string
+    upsert    item_id [n], row [n], embedding [n, dim] float16, since [n], version [n], sequence [n]  -> version [n]
+    version   request [n]      -> version, sequence, capacity, shard, shards, slots, dim [n], store [n] string
     ```
 
     Numbers are int64. All that goes in and out has one row per request or item: a server that batches joins requests
     along this dimension and splits answers along it, and takes no scalars.
 
     - `lookup`: an unknown item has a vector of zeros. The embeddings are of `version` or later.
-    - `upsert`: `EmbeddingTable.upsert`, of `since` and `version` the highest. A padding id (-1 or "") is no item, and
-      its row and embedding are ignored: a call of one such row moves the version alone.
-    - `version`: `request` may be any numbers. `capacity` are the rows that `upsert` may write, `shard` of `shards` says
-      which items these are, `slots` how they were dealt, and `store` is the identity of the store: version numbers of
-      different stores say nothing of each other.
+    - `upsert`: `EmbeddingTable.upsert`, of `since`, `version` and `sequence` the highest. A padding id (-1 or "") is no
+      item, and its row and embedding are ignored: a call of one such row moves the version alone.
+    - `version`: `request` may be any numbers. `sequence` is how many changes the table has taken since it was loaded:
+      an `upsert` that names another number is refused, so that neither a restart nor a new version of the model nor
+      another writer can come between two calls that belong together. `capacity` are the rows that `upsert` may write,
+      `shard` of `shards` says which items these are, `slots` how they were dealt, and `store` is the identity of the
+      store: version numbers of different stores say nothing of each other.
 
     Args:
         table: that is saved with them.
@@ -60,15 +62,21 @@ def _upsert(table: EmbeddingTable) -> ConcreteFunction:
             tf.TensorSpec([None, table.dim], tf.float16, "embedding"),
             tf.TensorSpec([None], tf.int64, "since"),
             tf.TensorSpec([None], tf.int64, "version"),
+            tf.TensorSpec([None], tf.int64, "sequence"),
         ]
     )
     def upsert(
-        item_id: tf.Tensor, row: tf.Tensor, embedding: tf.Tensor, since: tf.Tensor, version: tf.Tensor
+        item_id: tf.Tensor,
+        row: tf.Tensor,
+        embedding: tf.Tensor,
+        since: tf.Tensor,
+        version: tf.Tensor,
+        sequence: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        with tf.control_dependencies([_same_sizes(item_id, row, embedding, since, version)]):
+        with tf.control_dependencies([_same_sizes(item_id, row, embedding, since, version, sequence)]):
             items = tf.where(tf.not_equal(item_id, "" if item_id.dtype == tf.string else -1))[:, 0]
         change = (tf.gather(part, items) for part in (item_id, row, embedding))
-        held = table.upsert(*change, since=since, version=version)
+        held = table.upsert(*change, since=since, version=version, sequence=sequence)
         return {"version": tf.fill(tf.shape(item_id), held)}
 
     return upsert.get_concrete_function()
@@ -81,7 +89,7 @@ def _version(table: EmbeddingTable, stored: StoredEmbeddings) -> ConcreteFunctio
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "request")])
     def version(request: tf.Tensor) -> dict[str, tf.Tensor]:
         values = {name: tf.constant(number, tf.int64) for name, number in numbers.items()}
-        values |= {"version": table.version, "store": tf.constant(stored.store)}
+        values |= {"version": table.version, "sequence": table.sequence, "store": tf.constant(stored.store)}
         return {name: tf.fill(tf.shape(request), value) for name, value in values.items()}
 
     return version.get_concrete_function()
@@ -90,5 +98,5 @@ def _version(table: EmbeddingTable, stored: StoredEmbeddings) -> ConcreteFunctio
 def _same_sizes(*inputs: tf.Tensor) -> tf.Operation:
     """Assertion that all inputs have as many rows: those of padding are dropped from each."""
     sizes = [tf.shape(part)[0] for part in inputs]
-    message = "`item_id`, `row`, `embedding`, `since` and `version` must have one row for each item. Received:"
+    message = "`item_id`, `row`, `embedding`, `since`, `version` and `sequence` must have as many rows. Received:"
     return tf.debugging.Assert(tf.reduce_all(tf.equal(sizes, sizes[0])), [message, sizes])

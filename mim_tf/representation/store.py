@@ -28,6 +28,8 @@ from mim_tf.representation.store_records import (
 )
 from mim_tf.representation.stored_embeddings import Labels, StoredEmbeddings
 
+_SMALL_FILE = 65_536  # records; smaller ones are put together while others write
+
 
 class EmbeddingStore:
     """Embeddings of one encoder, written in transactions; every commit is a version.
@@ -257,7 +259,9 @@ class EmbeddingStore:
             raise StageError(f"{self.path} has no tag {name!r}. There are: {there}.")
         self._open().tags.delete(name)
 
-    def compact(self, *, keep_versions: int | None = None, older_than: timedelta | None = None) -> int:
+    def compact(
+        self, *, keep_versions: int | None = None, older_than: timedelta | None = None, small_files_only: bool = False
+    ) -> int:
         """Put small files together, and remove old versions and what only they hold. Tagged versions stay.
 
         Others may read and write meanwhile. What a killed writer left is removed when it is a week old: until then it
@@ -266,6 +270,8 @@ class EmbeddingStore:
         Args:
             keep_versions: how many versions stay, the newest ones; at least 1.
             older_than: age from which versions are removed; the newest stays.
+            small_files_only: leaves large files alone, with the records in them that were replaced. Takes a moment,
+                where all takes as long as writing the store anew and begins again with every commit meanwhile.
 
         Returns:
             Bytes freed.
@@ -282,9 +288,16 @@ class EmbeddingStore:
             raise ValueError(f"`keep_versions` must be at least 1. Received: {keep_versions}.")
         if older_than is not None and older_than <= timedelta(0):
             raise ValueError(f"`older_than` must be positive. Received: {older_than}.")
-        retried(lambda dataset: dataset.optimize.compact_files(), self._open)
-        statistics = self._open().cleanup_old_versions(older_than, keep_versions, error_if_tagged_old_versions=False)
-        return int(statistics.bytes_removed)
+        rows, rewrite = (_SMALL_FILE, False) if small_files_only else (2**20, True)  # Lance's own
+
+        def compacted(dataset: lance.LanceDataset) -> None:
+            dataset.optimize.compact_files(target_rows_per_fragment=rows, materialize_deletions=rewrite)
+
+        try:
+            retried(compacted, self._open, attempts=5)  # what a lost attempt wrote stays on the disk for days
+        finally:
+            removed = self._open().cleanup_old_versions(older_than, keep_versions, error_if_tagged_old_versions=False)
+        return int(removed.bytes_removed)
 
     def _open(self, version: int | None = None) -> lance.LanceDataset:
         try:

@@ -52,18 +52,23 @@ def commit_records(base: lance.LanceDataset, records: pa.Table) -> int:
     return int(lance.LanceDataset.commit(base, operation, read_version=base.version).version)
 
 
-def retried(attempt: Callable[[lance.LanceDataset], _Result], newest: Callable[[], lance.LanceDataset]) -> _Result:
+def retried(
+    attempt: Callable[[lance.LanceDataset], _Result],
+    newest: Callable[[], lance.LanceDataset],
+    attempts: int = _ATTEMPTS,
+) -> _Result:
     """What `attempt` makes of the newest version, begun anew as long as others commit or clean up before it is done.
 
     Args:
         attempt: works on a version that stays as it is; an `OSError` ends it without effect.
         newest: opens the newest version.
+        attempts: at most.
 
     Raises:
         StageError: others were faster too often.
     """
     last: Exception | None = None
-    for attempts in range(_ATTEMPTS):
+    for turn in range(attempts):
         base = newest()
         try:
             return attempt(base)
@@ -71,7 +76,7 @@ def retried(attempt: Callable[[lance.LanceDataset], _Result], newest: Callable[[
             if newest().version == base.version:  # nobody came between: the storage has failed
                 raise
             last = error
-        time.sleep(_jitter.uniform(0, min(0.002 * 2**attempts, _LONGEST_WAIT)))
+        time.sleep(_jitter.uniform(0, min(0.002 * 2**turn, _LONGEST_WAIT)))
     raise StageError(
-        f"{base.uri} was changed by others during each of {_ATTEMPTS} attempts. Run fewer writers at once."
+        f"{base.uri} was changed by others during each of {attempts} attempts. Run fewer writers at once."
     ) from last

@@ -114,8 +114,10 @@ def _last_places(ids: pa.Array, times: pa.Array) -> np.ndarray:
     """Where each id occurs with its latest time, or last among equal or unknown ones, in ascending order."""
     if pc.count_distinct(ids).as_py() == len(ids):
         return np.arange(len(ids))
-    # Earliest first; stable, so that what comes later stays later. Who does not know its time goes by its place.
-    order = np.arange(len(ids)) if times.null_count else np.argsort(times.cast(pa.int64()).to_numpy(), kind="stable")
+    # Earliest first; stable, so that what comes later stays later. An item without some of its times goes by place.
+    untimed = pc.is_in(ids, value_set=ids.filter(times.is_null())).to_numpy(zero_copy_only=False)
+    seconds = np.where(untimed, 0, pc.fill_null(times.cast(pa.int64()), 0).to_numpy())
+    order = np.argsort(seconds, kind="stable")
     _, from_the_end = np.unique(ids.to_numpy(zero_copy_only=False)[order[::-1]], return_index=True)
     return np.sort(order[len(ids) - 1 - from_the_end])
 

@@ -11,8 +11,9 @@ from mim_tf.representation.item_keys import check_item_ids, item_keys, spread
 from mim_tf.representation.reserved_ids import DELETED_KEY, EMPTY_KEY
 from mim_tf.representation.row_precision import ROW_DTYPES, dequantise, quantise
 from mim_tf.representation.stored_embeddings import StoredEmbeddings
-from mim_tf.representation.upsert_checks import follows, upsert_checks
+from mim_tf.representation.upsert_checks import follows, next_of, upsert_checks
 
+_ONE = np.ones(1, np.int64)
 _ITEMS_AT_ONCE = 2**16  # while a table is built; what it takes beside its rows
 
 
@@ -60,6 +61,7 @@ class EmbeddingTable(tf.Module):
         if dtype == "int8":
             self._scales = tf.Variable(lambda: tf.zeros(shape[:1]), trainable=False, name="scales")
         self._version = tf.Variable([version], trainable=False, dtype=tf.int64, name="version")
+        self._sequence = tf.Variable([0], trainable=False, dtype=tf.int64, name="sequence")
         for begin in range(0, items, _ITEMS_AT_ONCE):
             chunk = slice(begin, begin + _ITEMS_AT_ONCE)
             _check_finite(embeddings[chunk], item_ids[chunk])
@@ -80,6 +82,11 @@ class EmbeddingTable(tf.Module):
     def version(self) -> tf.Tensor:
         """The latest version of the store of which the table was told, int64 `[]`."""
         return self._version[0]
+
+    @property
+    def sequence(self) -> tf.Tensor:
+        """How many changes the table has taken since it was built or loaded, int64 `[]`."""
+        return self._sequence[0]
 
     def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
         """Embeddings of items; an item that the table does not know gets a zero vector.
@@ -107,7 +114,14 @@ class EmbeddingTable(tf.Module):
         return self._gather(rows), rows < self.capacity
 
     def upsert(
-        self, item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, *, since: tf.Tensor, version: tf.Tensor
+        self,
+        item_ids: tf.Tensor,
+        rows: tf.Tensor,
+        embeddings: tf.Tensor,
+        *,
+        since: tf.Tensor,
+        version: tf.Tensor,
+        sequence: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Bring the table from one version of the store to another.
 
@@ -124,7 +138,8 @@ class EmbeddingTable(tf.Module):
           item that has an old one's key (a chance of items / 2^63) takes its place until the next build refuses both.
 
         To apply a version in several calls, give all but the last `version=since`: only then does the table hold all of
-        it.
+        it. Where the table may be another one by the next call, as a server's after a restart, or somebody else may
+        change it, give the `sequence` that is expected: the calls that follow another one are refused otherwise.
 
         Args:
             item_ids: `[items]` of the table's id type; one that comes twice has the same row twice.
@@ -132,22 +147,28 @@ class EmbeddingTable(tf.Module):
             embeddings: `[items, dim]` of a float type.
             since: `[]` or `[n]` int64, the version from which the change begins; of several the highest counts.
             version: `[]` or `[n]` int64, the version that the table has then; of several the highest counts.
+            sequence: `[]` or `[n]` int64, how many changes the table must have taken; None for any number.
 
         Returns:
             The table's version afterwards, int64 `[]`.
 
         Raises:
             ValueError: shapes that do not fit, where they are known before the graph runs.
-            tf.errors.InvalidArgumentError: a table that does not have `since`, shapes that do not fit, reserved ids,
-                two items with one row or one key, values that are not finite in float16, or rows past its end.
+            tf.errors.InvalidArgumentError: a table that does not have `since` or has taken other changes than
+                `sequence` says, shapes that do not fit, reserved ids, two items with one row or one key, values that
+                are not finite in float16, or rows past its end.
         """
         item_ids = tf.convert_to_tensor(item_ids, self.id_dtype)
         rows = tf.convert_to_tensor(rows, tf.int64)
         embeddings = tf.convert_to_tensor(embeddings)
         since, version = _highest(since), _highest(version)
         held = self.version
-        checks = upsert_checks(item_ids, rows, embeddings, (self.capacity, self.dim))
-        with tf.control_dependencies([follows(held, since), *checks]):
+        checks = [follows(held, since), *upsert_checks(item_ids, rows, embeddings, (self.capacity, self.dim))]
+        if sequence is not None:
+            checks.append(next_of(self.sequence, _highest(sequence)))
+        with tf.control_dependencies(checks):
+            counted = tf.raw_ops.ResourceScatterNdAdd(ref=self._sequence.handle, indices=[[0]], updates=_ONE)
+        with tf.control_dependencies([counted]):
             items = tf.where(version >= held, tf.size(item_ids), 0)  # none of a change that it has
         item_ids, rows, embeddings = item_ids[:items], rows[:items], embeddings[:items]
         with tf.control_dependencies(self._write(rows, embeddings)):

@@ -56,6 +56,12 @@ def follows(held: tf.Tensor, since: tf.Tensor) -> tf.Operation:
     return _holds(since <= held, "`since` must be a version that the table has. Give it the changes since", held)
 
 
+def next_of(taken: tf.Tensor, sequence: tf.Tensor) -> tf.Operation:
+    """Assertion that a table has `taken` as many changes as who changes it believes; a call of no rows is let pass."""
+    message = "`sequence` must be the number of changes that the table has taken: begin anew. It has taken"
+    return _holds(tf.equal(taken, sequence) | (sequence < 0), message, taken)
+
+
 def _check_static_shapes(item_ids: tf.Tensor, rows: tf.Tensor, embeddings: tf.Tensor, dim: int) -> None:
     expected = {"item_ids": (item_ids, [None]), "rows": (rows, [None]), "embeddings": (embeddings, [None, dim])}
     for name, (tensor, shape) in expected.items():

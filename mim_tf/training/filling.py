@@ -41,6 +41,7 @@ def fill(
     items: tf.data.Dataset,
     *,
     total: int,
+    known_at: float,
     compare_rows: int,
     batch_size: int,
     commit_rows: int,
@@ -54,6 +55,7 @@ def fill(
         encoder: of the items.
         items: batches of item records, as `read_items` gives them.
         total: how many items those are.
+        known_at: when the items were so, seconds since 1970 UTC; what the store has of a later time stays.
         compare_rows: items that the store is asked about at once.
         batch_size: items embedded at once.
         commit_rows: items per commit, or some more.
@@ -67,7 +69,7 @@ def fill(
         changed = ChangedItems(items, store, compare_rows, tally.skip)
         batches = tally.noted(_embedded(encoder, changed.records(), min(batch_size, total)))
         try:
-            _commit(store, encoder.fingerprint(), _chunks(batches, commit_rows))
+            _commit(store, encoder.fingerprint(), known_at, _chunks(batches, commit_rows))
         except tf.errors.OpError as error:
             raise (changed.error or error) from error
     return Filled(tally.embedded, tally.skipped, tally.sample)
@@ -112,15 +114,17 @@ def _embedded(encoder: ItemEncoder, records: tf.data.Dataset, batch_size: int) -
         yield Embedded(ids, contents, embeddings_of(encoder, batch, batch_size))
 
 
-def _commit(store: EmbeddingStore, fingerprint: str, chunks: Iterator[Embedded]) -> None:
+def _commit(store: EmbeddingStore, fingerprint: str, known_at: float, chunks: Iterator[Embedded]) -> None:
     """Commit in a thread of its own, one chunk at a time: the store may be far away."""
+    time = np.datetime64(round(known_at * 1e6), "us")
     with ThreadPoolExecutor(1) as thread:
         last: Future[int] | None = None
         for chunk in chunks:
             if last is not None:
                 last.result()
             given = (chunk.item_ids, chunk.embeddings)
-            last = thread.submit(store.upsert, *given, encoder=fingerprint, contents=chunk.contents)
+            labels = {"contents": chunk.contents, "event_times": np.full(len(chunk.item_ids), time)}
+            last = thread.submit(store.upsert, *given, encoder=fingerprint, **labels)
         if last is not None:
             last.result()
 

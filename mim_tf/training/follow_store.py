@@ -26,7 +26,7 @@ class FollowStore(keras.callbacks.Callback):
     Args:
         table: that is trained with, the same on all workers.
         store: path or URI of its store.
-        path: prefix of the training's files.
+        path: prefix of the training's files, where `TableVersions` has what it began with.
         strategy: that the model is trained under.
     """
 
@@ -62,7 +62,7 @@ class FollowStore(keras.callbacks.Callback):
         except (StageError, OSError, ValueError) as error:
             tqdm.write(f"The table stays at version {version} of {self._store}: {error}", file=sys.stderr)
             return
-        if self._strategy.num_replicas_in_sync > 1:
+        if isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
             changes.save(self._changes_file)
         self._versions.note(changes.version)
 

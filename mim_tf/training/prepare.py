@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from tqdm import tqdm
@@ -21,7 +22,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     stage = StageFolder(workdir, "prepare")
     records = records_folder(stage)
     aside = fresh_folder_aside(records)
-    data = settings.data
+    data, begun = settings.data, time.time()
     with _Progress() as progress:
         metrics = prepare(
             items=data.items,
@@ -49,7 +50,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     os.replace(aside, records)
     titles = read_items(records, "train").map(lambda item: item["title"])
     write_vocabulary(stage, learn_vocabulary(titles))
-    return metrics
+    return metrics | {"prepared_at": begun}  # seconds since 1970 UTC: what is said of items later is newer
 
 
 class _Progress:

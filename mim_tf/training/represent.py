@@ -51,7 +51,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
         "batch_size": options.batch_size,
         "commit_rows": options.commit_rows,
     }
-    filled = fill(store, encoder, items, **sizes)
+    filled = fill(store, encoder, items, known_at=prepare.metrics.get("prepared_at", 0.0), **sizes)
     seconds = time.monotonic() - start
     write_aside(fingerprint_file(stage), encoder.fingerprint() + "\n")
     _summarise(store, stage.tensorboard)

@@ -57,6 +57,7 @@ def test_a_shard_without_items_takes_its_first_ones(tmp_path: Path) -> None:
     assert not lookup(item_id=tf.constant(names))["hit"].numpy().any()
     change = {"row": tf.constant([0], tf.int64), "embedding": tf.ones([1, DIM], tf.float16)}
     numbers = {name: tf.constant([5], tf.int64) for name in ("since", "version")}
+    numbers["sequence"] = tf.constant([0], tf.int64)
     model.signatures["upsert"](item_id=tf.constant(["mug"]), **change, **numbers)
     np.testing.assert_array_equal(lookup(item_id=tf.constant(["mug"]))["embedding"], np.ones([1, DIM]))
 

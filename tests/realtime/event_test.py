@@ -18,20 +18,23 @@ from mim_tf.realtime.event import BadEventError, EventParser, Message, joined_ti
 from tests.realtime.pictures import picture
 
 PICTURE = picture(1)
+ARRIVED = 1743984000.5  # 2025-04-07 00:00:00.5 UTC
 GOOD = {"item_id": 7, "title": "Red mug", "image": base64.b64encode(PICTURE).decode()}
 
 
 def parsed(fields: Any, id_type: str = "int64", title: tuple[str, ...] = ("title",), folder: Path | None = None) -> Any:
     images = ImageFolder(LocalFileSystem(), str(folder)) if folder else None
     payload = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    return EventParser(id_type, title, images)(Message(payload, "here", 0.0))
+    return EventParser(id_type, title, images)(Message(payload, "here", ARRIVED))
 
 
 def test_an_item_as_it_comes() -> None:
     event = parsed({**GOOD, "timestamp": 1743984000.25, "price": 3})
     assert (event.item_id, event.title, event.image) == (7, "Red mug", PICTURE)
     assert event.time == np.datetime64("2025-04-07T00:00:00.250000")  # 1743984000 s is 2025-04-07 00:00 UTC
-    assert np.isnat(parsed(GOOD).time)
+    assert event.told
+    without = parsed(GOOD)  # a time: that of its arrival
+    assert (without.time, without.told) == (np.datetime64("2025-04-07T00:00:00.500000"), False)
     assert parsed({**GOOD, "item_id": "sku"}, "string").item_id == "sku"
 
 
@@ -92,6 +95,9 @@ def test_an_image_may_be_a_file_of_the_folder(tmp_path: Path) -> None:
         ({**GOOD, "timestamp": "soon"}, "timestamp must be seconds or ISO 8601. Received: 'soon'"),
         ({**GOOD, "timestamp": 1e300}, "timestamp must be seconds or ISO 8601"),
         ({**GOOD, "timestamp": [1]}, "timestamp must be seconds or ISO 8601"),
+        ({**GOOD, "timestamp": "0001-01-01T00:00:00+05:00"}, "timestamp must be seconds or ISO 8601"),
+        ({**GOOD, "timestamp": "9999-12-31T23:59:59-05:00"}, "timestamp must be seconds or ISO 8601"),
+        ({**GOOD, "timestamp": ARRIVED + 3602}, "timestamp must not be in the future"),
     ],
 )
 def test_what_can_never_be_taken_in(fields: Any, reason: str) -> None:
@@ -99,6 +105,19 @@ def test_what_can_never_be_taken_in(fields: Any, reason: str) -> None:
         parsed(fields)
 
 
-def test_a_string_id_must_not_be_empty() -> None:
+def test_string_ids_that_cannot_be() -> None:
     with pytest.raises(BadEventError, match="reserved item_id"):
         parsed({**GOOD, "item_id": ""}, "string")
+    with pytest.raises(BadEventError, match="item_id must be Unicode text"):
+        parsed({**GOOD, "item_id": "\ud800"}, "string")
+
+
+def test_a_storage_of_images_that_is_away_is_no_fault_of_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"item_id": 7, "title": "x", "image_path": "a.png"}
+
+    def away(*_: object) -> bool:
+        raise PermissionError("not now")
+
+    monkeypatch.setattr(LocalFileSystem, "isfile", away)
+    with pytest.raises(PermissionError, match="not now"):
+        parsed(fields, folder=Path("/"))

@@ -79,6 +79,36 @@ def test_a_file_in_the_place_of_another_is_read_from_its_beginning(incoming: Inc
     assert incoming.poll() == ["5"]
 
 
+def test_a_file_made_anew_under_its_name_is_read_from_its_beginning(incoming: Incoming) -> None:
+    incoming.write("a.jsonl", "1\n2\n")
+    assert incoming.poll() == ["1", "2"]
+    inode = (incoming.folder / "a.jsonl").stat().st_ino
+    with (incoming.folder / "a.jsonl").open("r+") as file:  # the same inode, and longer than what was read
+        file.write("3\n4\n5\n")
+    assert (incoming.folder / "a.jsonl").stat().st_ino == inode
+    assert incoming.poll() == ["3", "4", "5"]
+
+
+def test_a_file_that_cannot_be_read_holds_no_other_up(incoming: Incoming, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        incoming.write(f"{name}.jsonl", f"{name}\n")
+    read = FolderSource._lines_of
+
+    def failing(source: FolderSource, file: os.DirEntry, most: int) -> list:
+        if file.name == "b.jsonl":
+            raise OSError(5, "Input/output error")
+        if file.name == "c.jsonl":
+            (incoming.folder / "c.jsonl").unlink(missing_ok=True)
+        return read(source, file, most)
+
+    monkeypatch.setattr(FolderSource, "_lines_of", failing)
+    assert incoming.poll() == ["a"]
+    with pytest.raises(OSError, match="Input/output error"):
+        incoming.poll()
+    monkeypatch.undo()
+    assert incoming.poll() == ["b"]
+
+
 def test_progress_forgets_files_that_are_gone(incoming: Incoming) -> None:
     incoming.write("a.jsonl", "1\n")
     incoming.write("b.jsonl", "2\n")

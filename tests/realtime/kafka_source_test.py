@@ -2,9 +2,11 @@
 
 import re
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from mim_tf.errors import DataError
 from mim_tf.realtime.kafka_source import KafkaSource
@@ -27,6 +29,14 @@ class Cluster:
 
     def source(self, topic: str, **options: str) -> KafkaSource:
         return KafkaSource(f"kafka://{self.address}/{topic}", {**OPTIONS, **options})
+
+    def committed(self, topic: str) -> int:
+        """Messages that the group needs no more, of all partitions, as the broker says."""
+        asking = Consumer({"bootstrap.servers": self.address, "group.id": "mim-realtime"})
+        places = [TopicPartition(topic, partition) for partition in asking.list_topics(topic).topics[topic].partitions]
+        offsets = [place.offset for place in asking.committed(places, timeout=10)]
+        asking.close()
+        return sum(max(0, offset) for offset in offsets)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +82,154 @@ def test_messages_come_in_order_and_again_until_they_are_acknowledged(cluster: C
     other = cluster.source("orders", **{"group.id": "other"})  # groups read apart
     assert read(other, 1) == ["0"]
     other.close()
+
+
+KEYS = [f"k{number}" for number in range(8)]  # two in each of the mocked topic's four partitions
+
+
+def wave(cluster: Cluster, number: int) -> set[str]:
+    """Three messages of each key, sent in turns: `<key> <number in the order of its key>`."""
+    values = [f"{key} {number + step}" for step in range(3) for key in KEYS]
+    for value in values:
+        cluster.send("shared", value, key=value.split()[0])
+    return set(values)
+
+
+def poll_until(condition: Callable[[], bool], got: dict[KafkaSource, list[str]]) -> None:
+    """Poll all of them until then, and add what they read."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, got
+        for source, values in got.items():
+            values += [message.payload.decode() for message in source.poll(100, 0.1)]
+
+
+def in_order(values: list[str]) -> bool:
+    """Whether each key's messages are once each, in the order they were sent in."""
+    numbers = [[int(value.split()[1]) for value in values if value.split()[0] == key] for key in KEYS]
+    return all(of_key == sorted(set(of_key)) for of_key in numbers)
+
+
+@pytest.mark.slow
+def test_partitions_change_hands(cluster: Cluster) -> None:
+    sent = wave(cluster, 0)
+    first = cluster.source("shared")
+    alone: dict[KafkaSource, list[str]] = {first: []}
+    poll_until(first.drained, alone)
+    assert sorted(alone[first]) == sorted(sent)
+    assert in_order(alone[first])
+
+    # Another one comes. Nothing was acknowledged, so both read from the beginning what is theirs now.
+    second = cluster.source("shared")
+    both: dict[KafkaSource, list[str]] = {first: [], second: []}
+    poll_until(lambda: second.drained() and first.drained(), both)
+    assert sorted(both[first] + both[second]) == sorted(sent)
+    sent |= wave(cluster, 3)
+    poll_until(lambda: len(both[first] + both[second]) == len(sent), both)
+    assert sorted(both[first] + both[second]) == sorted(sent)
+    assert all(values and in_order(values) for values in both.values())
+    second.acknowledge()
+    first.acknowledge()  # must not set back what it read alone, which is the other one's now
+    assert cluster.committed("shared") == len(sent)
+
+    # It leaves, what it read last not acknowledged: the first one reads that again, and nothing else.
+    last = wave(cluster, 6)
+    third: dict[KafkaSource, list[str]] = {first: [], second: []}
+    poll_until(lambda: len(third[first] + third[second]) == len(last), third)
+    assert sorted(third[first] + third[second]) == sorted(last)
+    first.acknowledge()
+    assert cluster.committed("shared") == len(sent) + len(third[first])
+    second.close()
+    again: dict[KafkaSource, list[str]] = {first: []}
+    poll_until(lambda: len(again[first]) >= len(third[second]) and first.drained(), again)
+    assert sorted(again[first]) == sorted(third[second])
+    assert in_order(again[first])
+    first.acknowledge()
+    assert cluster.committed("shared") == len(sent | last)
+    first.close()
+
+
+class ScriptedConsumer:
+    """Stands in for librdkafka where the moment matters at which a partition goes."""
+
+    def __init__(self, _: dict[str, Any]):
+        self.places: list[TopicPartition] = []
+        self.script: list[Any] = []  # what each call does: gives messages, or changes the assignment and gives some
+        self.commits: list[dict[int, int]] = []
+
+    def subscribe(self, _: list[str], **callbacks: Callable[..., None]) -> None:
+        self.callbacks = callbacks
+
+    def change(self, callback: str, *partitions: int) -> None:
+        places = [TopicPartition("t", partition) for partition in partitions]
+        self.places = places if callback == "on_assign" else []
+        self.callbacks[callback](self, places)
+
+    def assignment(self) -> list[TopicPartition]:
+        return self.places
+
+    def consume(self, _: int, timeout: float) -> list[Message]:
+        return self.script.pop(0)() if self.script else []
+
+    def poll(self, seconds: float) -> Message | None:
+        return next(iter(self.consume(1, seconds)), None)
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        assert not asynchronous
+        self.commits.append({place.partition: place.offset for place in offsets})
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition("t", place.partition, 5) for place in places]
+
+    def get_watermark_offsets(self, _: TopicPartition, cached: bool) -> tuple[int, int]:
+        return 0, 8
+
+
+def at_end(partition: int) -> list[Message]:
+    return [Message(topic="t", partition=partition, offset=8, error=KafkaError(KafkaError._PARTITION_EOF))]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSource, ScriptedConsumer]:
+    consumer = ScriptedConsumer({})
+    monkeypatch.setattr("mim_tf.realtime.kafka_source.Consumer", lambda _: consumer)
+    source = KafkaSource("kafka://h:1/t", {})
+    consumer.change("on_assign", 0)
+    return source, consumer
+
+
+@pytest.mark.parametrize("going", ["on_revoke", "on_lost"])
+def test_a_partition_that_comes_back_is_not_at_its_end(
+    scripted: tuple[KafkaSource, ScriptedConsumer], going: str
+) -> None:
+    source, consumer = scripted
+    consumer.script = [lambda: at_end(0)]
+    assert source.poll(1, 0) == []
+    assert source.drained()
+    assert source.lag() == 0
+    consumer.change(going, 0)
+    assert not source.drained()
+    consumer.change("on_assign", 0)
+    assert not source.drained()
+    assert source.lag() == 3
+
+
+def test_a_partition_that_goes_within_a_poll_is_not_acknowledged(
+    scripted: tuple[KafkaSource, ScriptedConsumer],
+) -> None:
+    source, consumer = scripted
+
+    def go() -> list[Message]:
+        consumer.change("on_revoke", 0)
+        return []
+
+    consumer.script = [lambda: [Message(topic="t", partition=0, offset=5, value=b"x")], go]
+    assert [message.payload for message in source.poll(9, 0)] == [b"x"]  # harmless: its new owner has it too
+    consumer.change("on_assign", 1)
+    consumer.script = [lambda: [Message(topic="t", partition=1, offset=2, value=b"y")]]
+    assert [message.payload for message in source.poll(9, 0)] == [b"y"]
+    source.acknowledge()
+    assert consumer.commits == [{1: 3}]
 
 
 @pytest.mark.parametrize(

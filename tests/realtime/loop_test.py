@@ -86,7 +86,6 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     monkeypatch.setattr(loop_module, "_LOOK", 0.001)
     setup = Setup(tmp_path, items=60)
     yield setup
-    setup.letters.close()
     setup.compactor.wait(10)
 
 

@@ -10,6 +10,7 @@ from mim_tf.errors import ServingError, SettingsError, StageError
 from mim_tf.realtime import table_server
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.representation import EmbeddingStore
+from mim_tf.serving.client import Client
 from tests.realtime.conftest import Tables
 
 
@@ -81,6 +82,39 @@ def test_many_changes_go_in_pieces_and_the_version_moves_last(tables: Tables, mo
     caught_up(tables, port)
     assert calls == [(1000, 2, 2), (1000, 2, 2), (500, 2, 3)]
     assert tables.held(port, [10, 1500, 2509]) == {10: 10, 1500: 500, 2509: 509}
+
+
+@pytest.mark.parametrize("reload", [False, True], ids=["restart", "reload"])
+def test_a_table_that_is_exchanged_between_two_pieces_is_begun_anew(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, reload: bool
+) -> None:
+    tables.export(spare=20_000)
+    first = tables.serve()
+    tables.put({item: item % 1000 for item in range(10, 1510)})
+    if reload:
+        tables.export("aside", spare=20_000)  # made of a version between
+    tables.put({item: item % 1000 for item in range(1510, 3010)})
+    send, pieces = table_server.Client.predict, []
+
+    def interrupted(client: object, model: str, inputs: dict, **options: str) -> object:
+        if options["signature"] == "upsert":
+            pieces.append(len(inputs["item_id"]))
+            if len(pieces) == 2:
+                first.stop()
+                if reload:
+                    shutil.rmtree(tables.models / "table")
+                    (tables.models / "aside").rename(tables.models / "table")
+                tables.serve(first.port)
+                with Client(f"127.0.0.1:{first.port}") as other:
+                    other.wait_until_ready("table")
+        return send(client, model, inputs, **options)
+
+    monkeypatch.setattr(table_server.Client, "predict", interrupted)
+    with pytest.raises(ServingError, match=r"`sequence` must be the number of changes that the table has taken"):
+        caught_up(tables, first.port)
+    caught_up(tables, first.port)
+    expected = {7: 1, 8: 2, **{item: item % 1000 for item in range(10, 3010)}}
+    assert tables.held(first.port, list(range(7, 3010))) == expected
 
 
 def test_warming_up_changes_nothing(tables: Tables) -> None:

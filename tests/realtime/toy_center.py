@@ -49,14 +49,21 @@ class ToyCenter:
             save_encoder(represent.path / "item_encoder_model")
             represent.finish({"items": 1})
 
-    def export(self, spare: int = 20_000) -> None:
-        """The table of the store as it is, as the model `table`."""
+    def export(self, spare: int = 20_000, version: int = 1) -> int:
+        """The table of the store as it is, as a version of the model `table`, whole at once as a server finds it.
+
+        Returns:
+            The store's version that it holds, which has the tag `table-<version>`.
+        """
         stored = self.store.read()
+        self.store.tag(f"table-{version}", stored.version)
         holder = tf.Module()
         holder.table = EmbeddingTable.of(stored, spare=spare)
-        self.store.tag("table-1", stored.version)
-        folder = str(self.models / "table" / "1")
-        tf.saved_model.save(holder, folder, signatures=table_signatures(holder.table, stored))
+        aside, model = self.folder / "aside" / str(version), self.models / "table"
+        tf.saved_model.save(holder, str(aside), signatures=table_signatures(holder.table, stored))
+        model.mkdir(parents=True, exist_ok=True)
+        aside.rename(model / str(version))
+        return stored.version
 
     def realtime(self, *arguments: str) -> list[str]:
         """The command."""

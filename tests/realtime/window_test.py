@@ -5,7 +5,7 @@ The encoder is arithmetic on the picture, so the store can be checked by hand.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +54,19 @@ class Room:
         )
 
     def add(self, *payloads: bytes) -> None:
-        self.window.add([Message(payload, f"line {number}", 5.0) for number, payload in enumerate(payloads)])
+        self.window.add([Message(payload, f"line {number}", 1e9) for number, payload in enumerate(payloads)])
 
     def items(self) -> dict[int, int]:
         stored = self.store.read()
         return dict(zip(stored.item_ids.tolist(), stored.embeddings[:, 0].astype(int).tolist(), strict=True))
 
     def reasons(self) -> list[str]:
-        self.letters.flush()
         return [json.loads(line)["reason"] for line in self.letters.path.read_text().splitlines()]
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Iterator[Room]:
-    room = Room(tmp_path)
-    yield room
-    room.letters.close()
+def room(tmp_path: Path) -> Room:
+    return Room(tmp_path)
 
 
 def test_a_window_is_one_version(room: Room) -> None:
@@ -88,12 +85,12 @@ def test_what_is_known_is_not_embedded_again(room: Room) -> None:
     room.add(*lines)
     room.window.commit()
     room.encoder.batches.clear()
-    room.add(*lines, event(1, 1, timestamp=20))
+    room.add(*lines, event(1, 1, timestamp=1e9 + 20))
     assert room.window.commit() == 3  # by the new time alone
     assert room.encoder.batches == [1]
     assert room.window.take_counts() == Counter(committed=3, known=2)
     assert room.store.changes(2).item_ids.tolist() == []
-    room.add(*lines, event(1, 1, timestamp=20))
+    room.add(event(2, 2, timestamp=10), event(1, 1, timestamp=1e9 + 20))
     assert room.window.commit() == 3
     assert room.encoder.batches == [1]
 
@@ -154,6 +151,38 @@ def test_a_storage_that_fails_loses_nothing(room: Room, monkeypatch: pytest.Monk
     assert room.reasons() == ["the encoder fails: unlucky"]
 
 
+def test_what_fails_in_the_middle_of_a_poll_loses_nothing_behind_it(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse, failures = EventParser.__call__, iter([False, False, True])
+
+    def failing(parser: EventParser, message: Message) -> object:
+        if next(failures, False):
+            raise OSError(5, "Input/output error")
+        return parse(parser, message)
+
+    monkeypatch.setattr(EventParser, "__call__", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        room.add(event(1, 1), b"poison", event(2, 2), event(3, 3))
+    room.window.commit()
+    assert room.items() == {1: 1, 2: 2, 3: 3}
+    assert room.window.take_counts() == Counter(committed=3, dead=1)
+
+
+def test_an_encoder_is_tried_at_the_start(room: Room) -> None:
+    embedder = ItemEmbedder(room.encoder, "f")
+    with pytest.raises(SettingsError, match=r"`realtime.encoder` must serve f, .* Received: e"):
+        embedder.warm_up()
+    room.encoder.down = True
+    embedder.warm_up()  # not now: later calls try
+
+    def broken(*_: object) -> tuple[np.ndarray, str]:
+        raise ValueError("NormalizeUTF8 not registered")
+
+    with pytest.raises(SettingsError, match=r"must embed a picture and a title\. It says: NormalizeUTF8"):
+        ItemEmbedder(broken, "e").warm_up()
+
+
 def test_another_encoder_ends_it(room: Room) -> None:
     room.encoder.fingerprint = "f"
     room.add(event(1, 1))
@@ -168,6 +197,6 @@ def test_room_and_time(room: Room) -> None:
     assert 0 < room.window.seconds_left < 60
     room.add(b"{}")
     assert room.window.seconds_left == 0
-    assert room.window.arrived == [5.0] * 100
+    assert room.window.arrived == [1e9] * 100
     room.window.commit()
     assert (room.window.room, room.window.seconds_left) == (100, 60.0)

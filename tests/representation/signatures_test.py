@@ -1,7 +1,7 @@
 """The signatures of a table, in a SavedModel: what goes in and out, joined requests, padding, the order of versions."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,12 @@ def call(kind: str, tmp_path: Path) -> Call:
     return served(kind, tmp_path)
 
 
-def change(ids: list[Any], rows: list[int], since: int = VERSION, version: int = VERSION + 1) -> dict[str, Any]:
+def change(
+    ids: list[Any], rows: list[int], since: int = VERSION, version: int = VERSION + 1, sequence: int = 0
+) -> dict[str, Any]:
     """An upsert that gives each item its row as its vector."""
-    many = {"since": [since] * len(ids), "version": [version] * len(ids)}
+    numbers = {"since": since, "version": version, "sequence": sequence}
+    many = {name: [number] * len(ids) for name, number in numbers.items()}
     return {"item_id": ids, "row": rows, "embedding": np.repeat(np.array(rows)[:, np.newaxis], DIM, 1), **many}
 
 
@@ -73,6 +76,7 @@ def test_version_tells_of_the_shard_and_the_store(call: Call) -> None:
     answer = call("version", request=[7, -1])
     # Of 7 slots shard 0 of 3 has 0, 3 and 6: its rows are 0, 1 and 2, and 5 are spare.
     expected = {"version": VERSION, "capacity": 8, "shard": 0, "shards": 3, "slots": 7, "store": b"f" * 32, "dim": DIM}
+    expected["sequence"] = 0
     assert {name: values.tolist() for name, values in answer.items()} == {
         name: [value] * 2 for name, value in expected.items()
     }
@@ -110,16 +114,33 @@ def test_no_rows_are_no_change(call: Call) -> None:
     assert call("version", request=[0])["version"].tolist() == [VERSION]
 
 
-def test_joined_requests_get_their_answers_joined(call: Call, kind: str, tmp_path: Path) -> None:
-    """As a batching server joins and splits them; the two tables begin alike."""
-    other = served(kind, tmp_path / "other")
-    one, two = change([NEW[kind][0]], [5]), change([NEW[kind][1], PADDING[kind]], [6, 0])
+def test_joined_requests_get_their_answers_joined(call: Call, kind: str) -> None:
+    """As a batching server joins and splits them."""
+    change_it = change([NEW[kind][0]], [5]), change([NEW[kind][1], PADDING[kind]], [6, 0])
+    assert call("upsert", **joined(change_it))["version"].tolist() == [VERSION + 1] * 3
+    np.testing.assert_array_equal(call("lookup", item_id=NEW[kind])["embedding"][:, 0], [5, 6])
     lookups = [{"item_id": [ITEMS[kind][0], NEW[kind][0]]}, {"item_id": [NEW[kind][1]]}]
-    for name, requests in (("upsert", [one, two]), ("lookup", lookups), ("version", [{"request": [1]}] * 2)):
+    for name, requests in (("lookup", lookups), ("version", [{"request": [1]}] * 2)):
         apart = [call(name, **request) for request in requests]
-        joined = other(name, **{key: [value for request in requests for value in request[key]] for key in requests[0]})
-        for key, values in joined.items():
+        for key, values in call(name, **joined(requests)).items():
             np.testing.assert_array_equal(values, np.concatenate([answer[key] for answer in apart]))
+
+
+def joined(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {key: [value for request in requests for value in request[key]] for key in requests[0]}
+
+
+def test_calls_that_follow_another_one_are_refused(call: Call, kind: str) -> None:
+    """A piece of a change that comes to a table which has not had the one before it, or had another one since."""
+    assert call("version", request=[0])["sequence"].tolist() == [0]
+    call("upsert", **change([NEW[kind][0]], [5], version=VERSION))
+    assert call("version", request=[0])["sequence"].tolist() == [1]
+    for sequence in (0, 2):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)`sequence` must be the number of changes.*1"):
+            call("upsert", **change([NEW[kind][1]], [6], sequence=sequence))
+    assert call("lookup", item_id=NEW[kind])["hit"].tolist() == [True, False]
+    call("upsert", **change([NEW[kind][1]], [6], sequence=1))
+    assert call("version", request=[0])["version"].tolist() == [VERSION + 1]
 
 
 def test_nothing_is_a_scalar(call: Call) -> None:
@@ -132,9 +153,9 @@ def test_nothing_is_a_scalar(call: Call) -> None:
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"row": [5]}, "must have one row for each item"),
-        ({"row": [5, 6, 7]}, "must have one row for each item"),
-        ({"since": [VERSION]}, "must have one row for each item"),
+        ({"row": [5]}, "must have as many rows"),
+        ({"row": [5, 6, 7]}, "must have as many rows"),
+        ({"since": [VERSION]}, "must have as many rows"),
         ({"row": [5, 8]}, "must be below 8"),
         ({"embedding": [[1, 2], [1, np.nan]]}, "must be finite in float16"),
         ({"since": [VERSION, VERSION + 2]}, "must be a version that the table has"),
@@ -176,7 +197,7 @@ def test_embeddings_are_of_the_version_told_or_later(tmp_path: Path) -> None:
         reader.start()
     for version in range(VERSION + 1, 300):
         vector = {"embedding": [[version, version]]}
-        call("upsert", **change([5], [5 + version % 2], version - 1, version) | vector)
+        call("upsert", **change([5], [5 + version % 2], version - 1, version, version - VERSION - 1) | vector)
     done.set()
     for reader in readers:
         reader.join()

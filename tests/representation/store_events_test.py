@@ -69,6 +69,11 @@ def test_of_an_item_given_twice_the_latest_counts(store: EmbeddingStore) -> None
     assert values(store) == {"a": 1, "b": 2, "c": 1}
 
 
+def test_an_item_without_a_time_leaves_the_others_theirs(store: EmbeddingStore) -> None:
+    put(store, ("a", 1, 10), ("a", 2, 5), ("b", 1, None), ("c", 1, None), ("c", 2, 3), ("c", 3, None))
+    assert values(store) == {"a": 1, "b": 1, "c": 3}
+
+
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
 def test_any_order_of_events_ends_alike(tmp_path: Path, order: int) -> None:
     rng = np.random.default_rng(order)

@@ -54,10 +54,10 @@ def saved(table: EmbeddingTable, folder: Path) -> Path:
 
 
 def state(table: EmbeddingTable) -> list[np.ndarray]:
-    """All that an upsert may change."""
+    """All that an upsert may change but the count of upserts."""
     keys, rows = table._index.export()
     held = keys != table._index._empty_key
-    return [variable.numpy() for variable in table.variables] + [
+    return [variable.numpy() for variable in table.variables if variable is not table._sequence] + [
         tf.boolean_mask(part, held).numpy() for part in (keys, rows)
     ]
 

@@ -107,6 +107,18 @@ def test_ids_may_be_plain_lists_and_text(run: Run, apart: str) -> None:
         np.testing.assert_array_equal(ranker.predict(plain)["probability"], ranker.predict(rows)["probability"])
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])
+def test_smaller_integers_are_the_same_ids(run: Run, apart: str, dtype: type[np.integer]) -> None:
+    if run.id_type == "string":
+        pytest.skip("ids are strings")
+    names = ("item_id", "history_item_id")
+    wide = run.rows | {name: np.clip(run.rows[name], 0, 127) for name in names}  # unsigned ones have no padding
+    assert len(np.unique(wide["item_id"])) > 10
+    with sharded(apart) as ranker:
+        answer = ranker.predict(wide | {name: wide[name].astype(dtype) for name in names})
+    np.testing.assert_allclose(answer["probability"], expected(run.settings, run.workdir, wide), rtol=0, atol=1e-6)
+
+
 def test_each_item_is_asked_for_once_where_it_is(run: Run, apart: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, list[Any]] = {}
     predict = Client.predict
@@ -156,7 +168,8 @@ def test_threads_share_it(run: Run, apart: str) -> None:
 
 
 def upsert(client: Client, model: str, part: Any, since: int) -> None:
-    many = {"since": np.full(len(part.rows), since), "version": np.full(len(part.rows), part.version)}
+    numbers = {"since": since, "version": part.version, "sequence": 0}
+    many = {name: np.full(len(part.rows), number) for name, number in numbers.items()}
     change = {"item_id": part.item_ids, "row": part.rows, "embedding": part.embeddings, **many}
     client.predict(model, change, signature="upsert")
 
@@ -283,8 +296,9 @@ def test_arguments_are_checked(apart: str, run: Run) -> None:
     with sharded(apart) as ranker:
         with pytest.raises(ValueError, match=r"`inputs` must hold item_id and history_item_id\. Received: category\."):
             ranker.predict({"category": ["mug"]})
-        for wrong in ([1.5], [None], [[1], [1, 2]]):
-            with pytest.raises(ValueError, match=r'`inputs\["item_id"\]` must be an array of int64 or strings'):
+        for wrong in ([1.5], [None], [[1], [1, 2]], [True], [2**63], [2**64], np.uint64([1]), np.array([1], object)):
+            message = r'`inputs\["item_id"\]` must be an array of integers that fit int64 or of strings, .*Received: '
+            with pytest.raises(ValueError, match=message):
                 ranker.predict({**run.rows, "item_id": wrong})
         other = {"int64": ["mug"], "string": [7]}[run.id_type]
         with pytest.raises(ValueError, match=r"item_id and history_item_id must be of one type\. Received: "):
