@@ -169,3 +169,40 @@ def test_ids_that_no_table_takes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"`item_ids` must not hold the reserved id {received}\."):
             store.upsert(ids, np.zeros((2, 2)), encoder="e")
         assert len(store) == 0
+
+
+def test_small_files_are_put_together_beside_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mim_tf.representation.store._SMALL_FILE", 100)
+    store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2)
+    store.upsert(np.arange(500), np.ones((500, 2)), encoder="e")
+    (large,) = (Path(store.path) / "data").iterdir()
+    for turn in range(30):
+        store.upsert(np.array([turn, 1000 + turn]), np.full((2, 2), turn), encoder="e")
+    expected = contents(store.read())
+    store.compact(keep_versions=1, small_files_only=True)
+    files = list((Path(store.path) / "data").iterdir())
+    assert large in files
+    assert len(files) == 2
+    assert contents(store.read()) == expected
+    store.compact(keep_versions=1)
+    assert large not in list((Path(store.path) / "data").iterdir())
+    assert contents(store.read()) == expected
+
+
+def test_old_versions_go_even_where_compaction_is_outrun(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 5)
+    monkeypatch.setattr("mim_tf.representation.store_commit._LONGEST_WAIT", 0.0)
+    rival = EmbeddingStore(store.path)
+    turns = iter(range(1000))
+    compact_files = lance.dataset(store.path).optimize.__class__.compact_files
+
+    def outrun(optimizer: object, **options: object) -> object:
+        rival.upsert(np.array([7]), np.full((1, 2), next(turns)), encoder="e")
+        return compact_files(optimizer, **options)
+
+    monkeypatch.setattr(lance.dataset(store.path).optimize.__class__, "compact_files", outrun)
+    with pytest.raises(StageError, match="was changed by others during each of 5 attempts"):
+        store.compact(keep_versions=1)
+    assert len(store.versions) == 1
