@@ -11,7 +11,7 @@ from mim_tf.errors import SettingsError
 from mim_tf.export.item_encoder import save_item_encoder
 from mim_tf.export.saved_model import save_ranker
 from mim_tf.export.table_model import save_table, table_of
-from mim_tf.export.version_folders import version_folder, versions
+from mim_tf.export.version_folders import version_folder, version_folders, versions
 from mim_tf.ranking import Ranker, RankingNetwork
 from mim_tf.representation import EmbeddingStore, StoredEmbeddings
 from mim_tf.representation.slots import Shard, check_shard
@@ -56,28 +56,26 @@ def publish_shards(settings: Settings, workdir: Path, models: Path, count: int, 
         network: whether the network is published too.
 
     Returns:
-        The new folders: `<model>_table_<p>/<version>` for p in 0 .. `count` - 1, and `<model>/<version>`. All appear
-        when all are written.
+        The new folders: `<model>_table_<p>/<version>` for p in 0 .. `count` - 1, and `<model>/<version>`. They appear
+        when all are written, the network last; if one cannot appear, those that did are taken away again.
 
     Raises:
         SettingsError: the store cannot be cut into so many, or the network uses no content.
         StageError: there is no store, or it is not of the encoder that the network was trained with.
         DataError: a table cannot be made.
+        OSError: a folder cannot be written, or get its name.
     """
     name, store = settings.export.model_name, _store(settings, workdir)
     _check(count, store)
     trained = _with_content(load_ranker(settings, workdir, "model").network) if network else None
     version = _next_version(models, name, store)
     tables = [models / f"{name}_table_{number}" for number in range(count)]
-    with ExitStack() as context:
-        stored = context.enter_context(_newest(store, f"{name}-{version}"))
-        for number, model in enumerate(tables):
-            folder = context.enter_context(version_folder(model, version))
-            save_table(stored.shard(number, count), folder, settings)
-        if trained is not None:
-            folder = context.enter_context(version_folder(models / name, version))
-            _save(Ranker(trained, None, settings.rank.negatives_kept), folder, workdir, stored)
     published = tables if trained is None else [*tables, models / name]
+    with _newest(store, f"{name}-{version}") as stored, version_folders(published, version) as folders:
+        for number in range(count):
+            save_table(stored.shard(number, count), folders[number], settings)
+        if trained is not None:
+            _save(Ranker(trained, None, settings.rank.negatives_kept), folders[-1], workdir, stored)
     return [model / str(version) for model in published]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mim_tf.workdir import fresh_folder_aside
@@ -21,7 +21,25 @@ def version_folder(model: Path, version: int) -> Iterator[Path]:
 
     A server that watches never sees a part: until then the name is no integer.
     """
-    final = model / str(version)
-    aside = fresh_folder_aside(final)
-    yield aside
-    os.rename(aside, final)
+    with version_folders([model], version) as (folder,):
+        yield folder
+
+
+@contextmanager
+def version_folders(models: Sequence[Path], version: int) -> Iterator[list[Path]]:
+    """Empty folders to write a version of several models into, which get their names when all are done.
+
+    They get them in the order given: what others need goes first. Where one cannot get its name, those before it lose
+    theirs again.
+
+    Raises:
+        OSError: there is such a version already, or a folder cannot be made.
+    """
+    finals = [model / str(version) for model in models]
+    asides = [fresh_folder_aside(final) for final in finals]
+    yield asides
+    with ExitStack() as taking_back:
+        for aside, final in zip(asides, finals, strict=True):
+            os.rename(aside, final)
+            taking_back.callback(os.rename, final, aside)
+        taking_back.pop_all()  # all have their names

@@ -97,7 +97,7 @@ class ShardedRanker:
 
         Raises:
             ServingError: a server does not answer, or answers with an error.
-            ValueError: an input that is no array, or ids that are neither integers nor strings.
+            ValueError: an input that is no array, or ids that are neither integers that fit int64 nor strings.
         """
         try:
             return self._predict(inputs, self._layout)
@@ -122,7 +122,8 @@ class ShardedRanker:
         self.close()
 
     def _predict(self, inputs: Mapping[str, ArrayLike], layout: _Layout) -> dict[str, np.ndarray]:
-        target, history = (_item_ids(inputs, name) for name in _ITEM_IDS)
+        ids = {name: _item_ids(inputs, name) for name in _ITEM_IDS}
+        target, history = ids.values()
         if self._history_once and len(history) > 1 and (history == history[0]).all():
             history = history[:1]
         distinct, places = _distinct(target, history)
@@ -132,7 +133,8 @@ class ShardedRanker:
             "item_content": of_target.reshape(*target.shape, layout.dim),
             "history_content": of_history.reshape(*history.shape, layout.dim),
         }
-        answer = self._ranker.predict(self._model, {**inputs, **contents}, signature="predict", version=layout.ranker)
+        given = {**inputs, **ids, **contents}
+        answer = self._ranker.predict(self._model, given, signature="predict", version=layout.ranker)
         return answer if self._missing == "error" else answer | {"unanswered": np.array(unanswered, np.int64)}
 
     def _fetch(self, item_ids: np.ndarray, layout: _Layout) -> tuple[np.ndarray, list[int]]:
@@ -202,16 +204,24 @@ def _item_ids(inputs: Mapping[str, ArrayLike], name: str) -> np.ndarray:
         raise ValueError(f"`inputs` must hold {' and '.join(_ITEM_IDS)}. Received: {', '.join(inputs)}.")
     try:
         item_ids = np.asarray(inputs[name])
-        if item_ids.dtype.kind == "i":
-            return item_ids
+        if item_ids.dtype.kind in "iu" and np.can_cast(item_ids.dtype, np.int64):
+            return item_ids.astype(np.int64)
         texts = np.asarray(inputs[name], object)  # NumPy's own strings lose trailing zero bytes
-        encoded = [text.encode() if isinstance(text, str) else bytes(text) for text in texts.ravel()]
+        encoded = [_encoded(text) for text in texts.ravel()]
         return np.array([*encoded, None], object)[:-1].reshape(texts.shape)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f'`inputs["{name}"]` must be an array of int64 or strings, all rows of one length. '
+            f'`inputs["{name}"]` must be an array of integers that fit int64 or of strings, all rows of one length. '
             f"Received: {inputs[name]!r}."
         ) from error
+
+
+def _encoded(item_id: object) -> bytes:
+    if isinstance(item_id, str):
+        return item_id.encode()
+    if not isinstance(item_id, bytes):  # bytes(n) of an integer would be n zeros
+        raise TypeError(f"an item id of type {type(item_id).__name__}")
+    return item_id
 
 
 def _distinct(target: np.ndarray, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

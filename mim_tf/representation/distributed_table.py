@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -17,16 +17,7 @@ class DistributedTable(EmbeddingTable):
     coordinator's alone. Its keys travel to each worker in one message, of at most 2 GB: 8 bytes an item.
     """
 
-    def upsert(
-        self,
-        item_ids: tf.Tensor,
-        rows: tf.Tensor,
-        embeddings: tf.Tensor,
-        *,
-        since: tf.Tensor,
-        version: tf.Tensor,
-        sequence: tf.Tensor | None = None,
-    ) -> NoReturn:
+    def upsert(self, *change: Any, **versions: Any) -> NoReturn:
         """Refused: the workers' copies of the index cannot change.
 
         Raises:

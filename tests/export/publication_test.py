@@ -109,6 +109,29 @@ def test_what_fails_leaves_neither_folders_nor_a_tag(
     assert store_of(folder).tags == before
 
 
+@pytest.mark.parametrize("taken", ["ranker_table_0", "ranker_table_1", "ranker"])
+def test_a_part_that_cannot_appear_keeps_the_others_away(
+    run: tuple[Settings, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """As when somebody else's export took the version's name meanwhile."""
+    from mim_tf.export import publication
+
+    settings, folder, _ = run
+    before, save = store_of(folder).tags, publication.save_ranker
+
+    def save_and_take(*arguments: Any, **options: Any) -> None:
+        save(*arguments, **options)
+        (tmp_path / taken / str(len(before) + 1) / "variables").mkdir(parents=True)
+
+    monkeypatch.setattr(publication, "save_ranker", save_and_take)
+    with pytest.raises(OSError, match="not empty"):
+        publication.publish_shards(settings, folder, tmp_path, 2, network=True)
+    numbered = [path for path in tmp_path.glob("*/*") if path.name.isdecimal()]
+    assert numbered == [tmp_path / taken / str(len(before) + 1)]
+    assert [path.name for path in numbered[0].iterdir()] == ["variables"]
+    assert store_of(folder).tags == before
+
+
 def test_what_cannot_be_sharded_is_refused(run: tuple[Settings, Path, str], tmp_path: Path) -> None:
     from mim_tf.export.publication import publish_shards
 
