@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,35 +72,47 @@ class FreshnessProbe:
             inputs = client.signatures(model)["predict"].inputs
             self._candidates = {name: candidates[name] for name in inputs}
             client.predict(model, self._candidates, signature="predict")  # the first is slow; warm-up records do it
-        self._arriving: list[_Pending] = []  # by the thread that lets them arrive
+        self._arrived: SimpleQueue[_Pending] = SimpleQueue()  # from the thread that lets them arrive
         self._requests: list[tuple[float, float]] = []
         self._failed = 0
         self._over = threading.Event()
         self._start = 0.0
 
     def run(self, seconds: float, items_per_second: float, requests_per_second: float) -> Measured:
-        """Let items arrive for so long, and wait until all are fresh."""
+        """Let items arrive for so long, and wait until all are fresh.
+
+        Raises:
+            OSError: an item cannot be put into the folder.
+            ServingError: the server does not answer any more.
+        """
         self._start = time.monotonic()
-        arriving = threading.Thread(target=self._let_arrive, args=[seconds, 1 / items_per_second])
-        ranking = threading.Thread(target=self._rank, args=[1 / requests_per_second])
-        arriving.start()
-        ranking.start()
-        fresh, lost = self._watch(arriving)
-        self._over.set()
-        ranking.join()
+        with ThreadPoolExecutor(2, thread_name_prefix="freshness") as threads:
+            arriving = threads.submit(self._let_arrive, seconds, 1 / items_per_second)
+            ranking = threads.submit(self._rank, 1 / requests_per_second)
+            try:
+                fresh, lost = self._watch(arriving)
+            finally:  # whatever comes: the threads are waited for
+                self._over.set()
+        ranking.result()
+        announced = arriving.result()
+        if len(fresh) + lost != announced:
+            raise RuntimeError(f"{announced} items were announced, but {len(fresh)} became fresh and {lost} did not.")
         return Measured(fresh, lost, np.array(self._requests).reshape(-1, 2), self._failed)
 
     def _now(self) -> float:
         return time.monotonic() - self._start
 
-    def _let_arrive(self, seconds: float, pause: float) -> None:
-        for number, item in enumerate(self._items):
-            due = number * pause
-            if due >= seconds:
-                return
-            time.sleep(max(0.0, due - self._now()))
+    def _let_arrive(self, seconds: float, pause: float) -> int:
+        """How many items were announced."""
+        announced = 0
+        for item in self._items:
+            due = announced * pause
+            if due >= seconds or self._over.wait(max(0.0, due - self._now())):
+                break
             announce(item, self._folder)
-            self._arriving.append(_Pending(item, self._now(), None))
+            self._arrived.put(_Pending(item, self._now(), None))
+            announced += 1
+        return announced
 
     def _rank(self, pause: float) -> None:
         with Client(self._address) as client:
@@ -112,15 +126,16 @@ class FreshnessProbe:
                 except RuntimeError:  # ServingError
                     self._failed += 1
 
-    def _watch(self, arriving: threading.Thread) -> tuple[list[Fresh], int]:
+    def _watch(self, arriving: Future[int]) -> tuple[list[Fresh], int]:
         fresh: list[Fresh] = []
         pending: list[_Pending] = []
         end = float("inf")
         with Client(self._address, timeout=30.0) as client:
-            while arriving.is_alive() or self._arriving or (pending and self._now() < end):
-                if not arriving.is_alive() and end == float("inf"):
+            while not arriving.done() or not self._arrived.empty() or (pending and self._now() < end):
+                if arriving.done() and end == float("inf"):
+                    arriving.result()  # what went wrong is not waited for
                     end = self._now() + _PATIENCE
-                new, self._arriving = self._arriving, []
+                new = [self._arrived.get() for _ in range(self._arrived.qsize())]  # nobody else takes any
                 pending, now_fresh = self._looked_at(client, pending + new)
                 fresh += now_fresh
                 time.sleep(_TICK)

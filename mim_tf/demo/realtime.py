@@ -19,7 +19,8 @@ from mim_tf.errors import ServingError
 _EPILOG = """\
 Makes the demo's shop, stages and export if they are not there, starts a server and the real-time process, and lets
 new products arrive as files while ranking requests go on. Each turns from a miss, which is ranked without its content,
-into a score with its embedding; how long that took is drawn into W/realtime/freshness.png.
+into a score with its embedding; how long that took is drawn into W/realtime/freshness.png. If some never do, the exit
+code is 1.
 
 example:
   python -m mim_tf.demo.realtime --workdir build/demo --items-per-second 50
@@ -87,7 +88,13 @@ def _show(chain: DemoChain, address: str, incoming: Path, rates: tuple[float, fl
     measured = probe.run(*rates)
     picture = chain.workdir / "realtime" / "freshness.png"
     draw_report(measured, picture)
-    print("", *report_lines(measured), f"Over time: {picture}", sep="\n")
+    print("", *report_lines(measured), f"Over time: {picture}", sep="\n", flush=True)
+    if measured.lost:
+        announced = measured.lost + len(measured.fresh)
+        raise ServingError(
+            f"all {announced:,} items must become rankable. {measured.lost:,} did not: see what the real-time process "
+            f"says above, and {chain.workdir / 'realtime' / 'dead_letters.jsonl'}."
+        )
 
 
 if __name__ == "__main__":

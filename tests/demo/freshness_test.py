@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from mim_tf.demo import freshness
 from mim_tf.demo.freshness import Fresh, FreshnessProbe
 from mim_tf.demo.new_items import new_items
+from mim_tf.errors import ServingError
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.representation import EmbeddingStore, EmbeddingTable
 from mim_tf.representation.signatures import table_signatures
@@ -77,3 +79,35 @@ def test_every_item_is_followed_from_a_miss_to_its_score(
         assert one.arrived == pytest.approx(0.2 * (one.item.item_id - 100), abs=5)
     assert measured.failed == 0
     assert len(measured.requests) > 10
+
+
+CANDIDATES = {"item_id": np.array([1, 1]), "category": np.array([b"a", b"b"], object)}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Serves a ranker whose table nobody changes."""
+    store = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=1)
+    store.upsert(np.array([1]), np.ones([1, 1]), encoder="e")
+    save_ranker(store, tmp_path / "models")
+    (tmp_path / "incoming").mkdir()
+    with Server(tmp_path / "models", port=0) as server:
+        yield server
+
+
+def test_a_server_that_dies_ends_the_run_and_its_threads(server: Server, tmp_path: Path) -> None:
+    items = islice(new_items(100, 0), 10_000)
+    probe = FreshnessProbe(f"127.0.0.1:{server.port}", "ranker", tmp_path / "incoming", CANDIDATES, items)
+    dying = threading.Timer(1.0, server.stop, [0.0])
+    dying.start()
+    with pytest.raises(ServingError, match=r"127\.0\.0\.1"):
+        probe.run(seconds=1e6, items_per_second=5.0, requests_per_second=20.0)
+    dying.join()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("freshness")]
+
+
+def test_an_item_that_cannot_arrive_ends_the_run(server: Server, tmp_path: Path) -> None:
+    items = islice(new_items(100, 0), 10_000)
+    probe = FreshnessProbe(f"127.0.0.1:{server.port}", "ranker", tmp_path / "nowhere", CANDIDATES, items)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        probe.run(seconds=1e6, items_per_second=5.0, requests_per_second=20.0)

@@ -62,7 +62,7 @@ def main(workdir: Path, name: str) -> None:
     if name == "mirrored":
         split_cpu(2)
     strategy = parameter_servers() if name == "parameter_server" else make_strategy(name)
-    settings = load_settings(workdir / "run.yaml", ["rank.item_epsilon=0.1"])
+    settings = load_settings(workdir / "run.yaml", ["rank.item_epsilon=0.1", "represent.rows=int8"])
     tf.keras.utils.set_random_seed(0)
     own = workdir / f"{name}-{strategy.extended.should_checkpoint}"  # a folder for each worker
     alone = tf.distribute.get_strategy()

@@ -115,3 +115,4 @@ def assert_loads_on_one_device(workdir: Path) -> None:
     finished = json.loads((workdir / "rank" / "metrics.json").read_text())
     assert measured["auc"] == pytest.approx(finished["auc"], abs=1e-6)
     assert measured["log_loss"] == pytest.approx(finished["log_loss"], abs=1e-6)
+    assert finished["store_version"] == finished["store_version_first"] > 0
