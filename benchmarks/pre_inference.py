@@ -26,6 +26,7 @@ from statistics import median
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+import numpy as np
 import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
@@ -98,7 +99,8 @@ class Sides:
         """All that comes before the encoder, from the first record read on."""
         clock = Clock()
         with self._store() as store:
-            changed = ChangedItems(self._wanted(clock), store, self._compare_rows, lambda items: None)
+            options = {"known_at": np.datetime64(0, "us"), "at_once": self._compare_rows, "skip": lambda items: None}
+            changed = ChangedItems(self._wanted(clock), store, **options)
             for _ in encoder_inputs(self._encoder, changed.records(), self._options.batch_size):
                 pass
             return clock.read()
@@ -107,7 +109,7 @@ class Sides:
         """All of it, from the first record read to the last commit."""
         clock = Clock()
         sizes = {"batch_size": self._options.batch_size, "commit_rows": self._options.commit_rows}
-        sizes |= {"total": self.items, "compare_rows": self._compare_rows}
+        sizes |= {"total": self.items, "compare_rows": self._compare_rows, "known_at": 0.0}
         with self._store() as store:
             filled = fill(store, self._encoder, self._wanted(clock), **sizes)
             taken = clock.read()

@@ -1,4 +1,4 @@
-"""Which items of the records need an embedding: those that the store does not hold as they are now."""
+"""Which items of the records need an embedding: those that the store does not hold as they are, or newer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ _MOST_ITEMS, _MOST_BYTES = 4096, 128 * 2**20  # that are held while the store is
 
 
 class ChangedItems:
-    """Leaves out the items whose title and image are those that the store's embedding was made from.
+    """Leaves out the items whose title and image are those that the store's embedding was made from, or were older.
 
     The store is asked when an item's turn comes, so what others commit meanwhile counts.
 
     Args:
         items: batches of item records, as `read_items` gives them.
         store: that is asked.
+        known_at: when the items were so, UTC; what the store has of a later time stays.
         at_once: items that it is asked about at once: it takes long to answer, and their images are held meanwhile.
         skip: called with how many items were left out, in a thread of the input pipeline.
 
@@ -29,9 +30,17 @@ class ChangedItems:
         error: what asking the store has failed with, if it has; the pipeline then fails with an error of TensorFlow's.
     """
 
-    def __init__(self, items: tf.data.Dataset, store: EmbeddingStore, at_once: int, skip: Callable[[int], None]):
+    def __init__(
+        self,
+        items: tf.data.Dataset,
+        store: EmbeddingStore,
+        *,
+        known_at: np.datetime64,
+        at_once: int,
+        skip: Callable[[int], None],
+    ):
         self.error: Exception | None = None
-        self._windows, self._store, self._skip = items.rebatch(at_once), store, skip
+        self._windows, self._store, self._known_at, self._skip = items.rebatch(at_once), store, known_at, skip
 
     def records(self) -> tf.data.Dataset:
         """The others one by one, in their order, each with the digest of its title and image as `content`."""
@@ -45,15 +54,15 @@ class ChangedItems:
         return {name: tf.boolean_mask(column, tf.ensure_shape(changed, [None])) for name, column in columns.items()}
 
     def _compare(self, item_ids: np.ndarray, titles: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Digests `[items]`, and which of them the store does not know, `[items]` bool."""
+        """Digests `[items]`, and of which items the store lacks them, `[items]` bool."""
         digests = [content_digest(title.decode(), image) for title, image in zip(titles, images, strict=True)]
         contents = np.array(digests, object)
         try:
-            known = self._store.labels_of(plain_ids(item_ids)).contents
+            known = self._store.labels_of(plain_ids(item_ids))
         except Exception as error:
             self.error = error
             raise
-        changed = known != contents
+        changed = (known.contents != contents) & ~(known.event_times > self._known_at)
         self._skip(len(changed) - int(changed.sum()))
         return contents, changed
 

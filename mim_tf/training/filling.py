@@ -23,7 +23,7 @@ class Filled(NamedTuple):
     """What a filling did."""
 
     embedded: int  # items
-    skipped: int  # items that the store held already
+    skipped: int  # items that the store held already, as they are or newer
     sample: np.ndarray  # [sample, dim] float32, of the first ones embedded
 
 
@@ -46,7 +46,7 @@ def fill(
     batch_size: int,
     commit_rows: int,
 ) -> Filled:
-    """Embed, in the order of the records, the items that the store does not hold as they are now.
+    """Embed, in the order of the records, the items that the store does not hold as they are, or newer.
 
     A filling that was interrupted at any moment goes on after its last commit: what that holds is skipped.
 
@@ -65,11 +65,11 @@ def fill(
         OSError: the storage has failed.
     """
     with tqdm(total=total, unit="item", disable=None) as bar:
-        tally = _Tally(bar)
-        changed = ChangedItems(items, store, compare_rows, tally.skip)
+        tally, time = _Tally(bar), np.datetime64(round(known_at * 1e6), "us")
+        changed = ChangedItems(items, store, known_at=time, at_once=compare_rows, skip=tally.skip)
         batches = tally.noted(_embedded(encoder, changed.records(), min(batch_size, total)))
         try:
-            _commit(store, encoder.fingerprint(), known_at, _chunks(batches, commit_rows))
+            _commit(store, encoder.fingerprint(), time, _chunks(batches, commit_rows))
         except tf.errors.OpError as error:
             raise (changed.error or error) from error
     return Filled(tally.embedded, tally.skipped, tally.sample)
@@ -114,16 +114,15 @@ def _embedded(encoder: ItemEncoder, records: tf.data.Dataset, batch_size: int) -
         yield Embedded(ids, contents, embeddings_of(encoder, batch, batch_size))
 
 
-def _commit(store: EmbeddingStore, fingerprint: str, known_at: float, chunks: Iterator[Embedded]) -> None:
+def _commit(store: EmbeddingStore, fingerprint: str, known_at: np.datetime64, chunks: Iterator[Embedded]) -> None:
     """Commit in a thread of its own, one chunk at a time: the store may be far away."""
-    time = np.datetime64(round(known_at * 1e6), "us")
     with ThreadPoolExecutor(1) as thread:
         last: Future[int] | None = None
         for chunk in chunks:
             if last is not None:
                 last.result()
             given = (chunk.item_ids, chunk.embeddings)
-            labels = {"contents": chunk.contents, "event_times": np.full(len(chunk.item_ids), time)}
+            labels = {"contents": chunk.contents, "event_times": np.full(len(chunk.item_ids), known_at)}
             last = thread.submit(store.upsert, *given, encoder=fingerprint, **labels)
         if last is not None:
             last.result()

@@ -18,6 +18,7 @@ from mim_tf.training.filling import Filled, fill
 from tests.training.toy_items import DIM, Item, embedded_one_by_one, picture, records_of, toy_encoder, toy_items
 
 ROUNDING = 2**-11  # of float16, below 1
+KNOWN_AT = 1_743_984_000.5  # 2025-04-07 00:00:00.5 UTC
 MARK = np.ones(DIM)  # not what the encoder makes: shows that an embedding was not made again
 
 
@@ -38,14 +39,23 @@ def digest(item: Item) -> str:
 
 def filled(store: EmbeddingStore, encoder: ItemEncoder, items: Sequence[Item]) -> Filled:
     sizes = {"total": len(items), "compare_rows": 7, "batch_size": 4, "commit_rows": 8}
-    return fill(store, encoder, records_of(items), **sizes)
+    return fill(store, encoder, records_of(items), known_at=KNOWN_AT, **sizes)
 
 
-def put(store: EmbeddingStore, encoder: ItemEncoder, items: Sequence[Item], contents: Sequence[str | None]) -> None:
-    """What came live, or was committed before an interruption."""
+def put(
+    store: EmbeddingStore,
+    encoder: ItemEncoder,
+    items: Sequence[Item],
+    contents: Sequence[str | None],
+    times: Sequence[float] | None = None,
+) -> None:
+    """What came live, at times in seconds since 1970 UTC, or was committed before an interruption."""
     ids = np.array([item.item_id for item in items], np.int64 if store.id_type == "int64" else object)
     marks = np.tile(MARK, [len(items), 1])
-    store.upsert(ids, marks, encoder=encoder.fingerprint(), contents=np.array(contents, object))
+    labels = {"contents": np.array(contents, object)}
+    if times is not None:
+        labels["event_times"] = np.array([np.datetime64(round(1e6 * time), "us") for time in times])
+    store.upsert(ids, marks, encoder=encoder.fingerprint(), **labels)
 
 
 def held(store: EmbeddingStore, items: Sequence[Item]) -> np.ndarray:
@@ -63,6 +73,7 @@ def test_every_item_gets_its_embedding_and_its_digest(encoder: ItemEncoder, tmp_
     np.testing.assert_allclose(held(store, items), embedded_one_by_one(encoder, items), atol=2 * ROUNDING)
     labels = store.labels_of(np.array([item.item_id for item in items]))
     assert labels.contents.tolist() == [digest(item) for item in items]
+    assert set(labels.event_times) == {np.datetime64("2025-04-07T00:00:00.500")}
     assert store.encoder == encoder.fingerprint()
     assert len(store.versions) - before == 3  # 8, 8 and 6 items
 
@@ -112,6 +123,15 @@ def test_what_changed_is_embedded_again(encoder: ItemEncoder, tmp_path: Path, ch
     assert filled(store, encoder, items)[:2] == (1, 3)
     np.testing.assert_allclose(held(store, items[:1]), embedded_one_by_one(encoder, items[:1]), atol=2 * ROUNDING)
     assert filled(store, encoder, items)[:2] == (0, 4)
+
+
+def test_what_is_newer_in_the_store_stays(encoder: ItemEncoder, tmp_path: Path) -> None:
+    store, items = new_store(tmp_path), toy_items(3)
+    items[0] = items[0]._replace(image=b"no image")  # whoever decodes it fails
+    put(store, encoder, items, ["another"] * 3, [KNOWN_AT + 1, KNOWN_AT - 1, KNOWN_AT])
+    assert filled(store, encoder, items)[:2] == (2, 1)
+    np.testing.assert_array_equal(held(store, items[:1]), [MARK])
+    np.testing.assert_allclose(held(store, items[1:]), embedded_one_by_one(encoder, items[1:]), atol=2 * ROUNDING)
 
 
 @pytest.mark.parametrize(
