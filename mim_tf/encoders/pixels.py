@@ -76,8 +76,13 @@ class Pixels:
         return (pixels / 255 - mean) / std
 
     def _resize(self, pixels: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-        resized = tf.image.resize(pixels, [height, width], self.interpolation, antialias=True)
-        return tf.clip_by_value(tf.round(resized), 0.0, 255.0)
+        def resized() -> tf.Tensor:
+            smooth = tf.image.resize(pixels, [height, width], self.interpolation, antialias=True)
+            return tf.clip_by_value(tf.round(smooth), 0.0, 255.0)
+
+        # Of the right size it would come out as it is, in as much time as any other.
+        fits = tf.reduce_all(tf.equal(tf.shape(pixels)[:2], tf.stack([height, width])))
+        return tf.cond(fits, lambda: tf.cast(pixels, tf.float32), resized)
 
     def _centre(self, pixels: tf.Tensor, size: int, axis: int) -> tf.Tensor:
         margin = tf.shape(pixels)[axis] - size
