@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from mim_tf.commandline import run_command
@@ -25,8 +25,7 @@ code is 1.
 example:
   python -m mim_tf.demo.realtime --workdir build/demo --items-per-second 50
 """
-_FIRST_ID = 10_000_000  # above all of the shop's
-_IDS_A_RUN = 1_000_000
+_IDS_A_SECOND = 1000  # apart: more than arrive in one
 
 
 def main() -> None:
@@ -81,8 +80,8 @@ def _show(chain: DemoChain, address: str, incoming: Path, rates: tuple[float, fl
             scores = f"{fresh.miss:.3f} -> {fresh.score:.3f}"
             print(f"  {fresh.arrived:5.1f} s  {scores}  after {fresh.seconds:.2f} s  {fresh.item.title}", flush=True)
 
-    run = len(list(incoming.glob("*.jsonl")))  # other products than last time's
-    items = islice(new_items(_FIRST_ID + run * _IDS_A_RUN, seed=run), _IDS_A_RUN)
+    start = int(time.time())  # other products than any run's before
+    items = new_items(_IDS_A_SECOND * start, seed=start)
     probe = FreshnessProbe(address, chain.model, incoming, candidates_of_one_user(chain.workdir), items, tell)
     print("\n  arrived  probability for one user: as a miss -> with its embedding\n")
     measured = probe.run(*rates)
