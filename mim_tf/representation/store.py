@@ -78,7 +78,7 @@ class EmbeddingStore:
             id_type: `int64` or `string`.
             dim: dimension of the embeddings.
             slots: into how many shards a table of it can be cut at most. Slots fill by chance: of n items each, about
-                3.5 / sqrt(n) of the rows stay free, for later items.
+                2.5 / sqrt(n) of the rows stay free, for later items.
 
         Raises:
             ValueError: an unknown `id_type`, or slots out of 1 .. 65,536.
