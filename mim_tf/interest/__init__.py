@@ -33,9 +33,9 @@ __all__ = [
     "UserState",
 ]
 
-# User behaviour models by the name settings use; each is `layer(target, history, mask=mask)`. The `call` of one that
-# asks for more names it: `time_gaps` (seconds before the request) and `same_category` (as the target's), both
-# `[batch, length]`.
+# User behaviour models by the name settings use; each is `layer(target, history, mask=mask)`, of one target per user or
+# many candidates. The `call` of one that asks for more names it: `time_gaps` (seconds before the request), `[batch,
+# length]`, and `same_category` (as the target's), `[batch, length]` or `[batch, candidates, length]`.
 UBMS: dict[str, type[keras.layers.Layer]] = {
     "average": AveragePooling,
     "bst": BST,

@@ -7,6 +7,7 @@ from tensorflow import keras
 
 from mim_tf.interest.augru_states import augru_states
 from mim_tf.interest.behaviours import bool_mask, float_tensor
+from mim_tf.interest.candidates import repeat
 from mim_tf.interest.packed_steps import PackedSteps
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.sizes import check_sizes
@@ -91,10 +92,11 @@ class AUGRU(keras.layers.Layer):
         Args:
             steps: how they were packed.
             inputs: `[real, dim]`, in the layer's compute dtype.
-            attention: `[real]`, in at least float32; None for all 1.
+            attention: `[real]`, in at least float32; None for all 1. Or `[real, candidates]`, where several recurrences
+                go over the same inputs with an attention each.
 
         Returns:
-            `[real, units]`, in the layer's compute dtype.
+            `[real, units]`, or `[real, candidates, units]`, in the layer's compute dtype.
         """
         # A weight of 1e-4, one of ten thousand, moves a float16 state not at all: states are float32.
         wide = at_least_float32(self.compute_dtype)
@@ -107,7 +109,11 @@ class AUGRU(keras.layers.Layer):
         ]
         weights = tf.ones(tf.shape(inputs)[:1], wide) if attention is None else attention
         recurrent_kernels = tf.split(tf.cast(self.recurrent_kernel, wide), 3, axis=1)
-        states = augru_states(of_inputs, weights[:, tf.newaxis], recurrent_kernels, steps.bounds)
+        bounds = steps.bounds
+        if weights.shape.rank == 2:  # rows of their own to the recurrences: a step is still of the first ones
+            of_inputs, bounds = [repeat(rows, weights) for rows in of_inputs], bounds * tf.shape(weights)[1]
+        states = augru_states(of_inputs, tf.reshape(weights, [-1, 1]), recurrent_kernels, bounds)
+        states = tf.reshape(states, tf.concat([tf.shape(weights), [self.units]], axis=0))
         return tf.cast(states, self.compute_dtype)
 
     def _checked_attention(self, attention: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:

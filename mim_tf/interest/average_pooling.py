@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, checked, weighted_sum
+from mim_tf.interest.behaviours import as_given, blank_padding, checked, weighted_sum
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 
@@ -20,12 +20,13 @@ class AveragePooling(InterestLayer):
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`. Does not change the result; here because every UBM takes it.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`. Does not change the result; here
+            because every UBM takes it.
         history: floating point, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN.
 
     Returns:
-        The ID interest, `[batch, dim]`, in the layer's compute dtype.
+        The ID interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
@@ -44,8 +45,9 @@ class AveragePooling(InterestLayer):
         """Return the mean of the behaviours."""
         # A mean over thousands of behaviours is taken in float32, whatever the policy: float16 would drift.
         wide = at_least_float32(self.compute_dtype)
-        _, history, real = checked(target, history, mask, wide)
+        targets, history, real = checked(target, history, mask, wide)
         counted = tf.cast(real, wide)
         total = weighted_sum(counted, blank_padding(history, real))
         mean = tf.math.divide_no_nan(total, tf.reduce_sum(counted, axis=1, keepdims=True))
-        return tf.cast(mean, self.compute_dtype)
+        interests = tf.broadcast_to(tf.cast(mean, self.compute_dtype)[:, tf.newaxis], tf.shape(targets))
+        return as_given(interests, target)

@@ -1,4 +1,7 @@
-"""What every interest layer does with a target and a history: check them, blank the padding, sum by weights.
+"""What every interest layer does with targets and a history: check them, blank the padding, sum by weights.
+
+A user's candidates share one history. Layers compute with `[batch, candidates, dim]`, a single target being a candidate
+alone, and what depends on the user only is computed once for all.
 
 A padded behaviour becomes a zero vector before anything reads it, so neither large values nor NaN in the padding reach
 an output or a gradient. (Multiplying by a 0/1 mask instead would turn NaN in the padding into NaN in the output.)
@@ -21,6 +24,21 @@ def float_tensor(value: tf.Tensor, name: str, rank: int, dtype: str | tf.DType) 
         axes = {2: "[batch, dim]", 3: "[batch, length, dim]"}[rank]
         raise ValueError(f"`{name}` must have the shape {axes}. Received: shape {tensor.shape}.")
     return tf.cast(tensor, dtype)
+
+
+def float_targets(value: tf.Tensor, name: str, dtype: str | tf.DType) -> tf.Tensor:
+    """Return one target or many candidates per user, in `dtype`.
+
+    Raises:
+        TypeError: if `value` is not floating point.
+        ValueError: if its shape is neither `[batch, dim]` nor `[batch, candidates, dim]`.
+    """
+    targets = tf.convert_to_tensor(value)
+    if targets.shape.rank not in (2, 3):
+        raise ValueError(
+            f"`{name}` must have the shape [batch, dim] or [batch, candidates, dim]. Received: shape {targets.shape}."
+        )
+    return float_tensor(targets, name, targets.shape.rank, dtype)
 
 
 def bool_mask(mask: tf.Tensor | None, history: tf.Tensor) -> tf.Tensor | None:
@@ -46,16 +64,25 @@ def bool_mask(mask: tf.Tensor | None, history: tf.Tensor) -> tf.Tensor | None:
 def checked(
     target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None, dtype: str | tf.DType
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return target and history in `dtype`, and the mask, all True if it is None.
+    """Return the targets, `[batch, candidates, dim]`, and history in `dtype`, and the mask, all True if it is None.
+
+    One target, `[batch, dim]`, becomes a candidate alone; `as_given` undoes that.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
         ValueError: if the shapes do not fit each other.
     """
-    target, history = float_tensor(target, "target", 2, dtype), float_tensor(history, "history", 3, dtype)
-    check_match(target, history)
+    targets, history = float_targets(target, "target", dtype), float_tensor(history, "history", 3, dtype)
+    check_match(targets, history)
     mask = bool_mask(mask, history)
-    return target, history, tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+    if targets.shape.rank == 2:
+        targets = targets[:, tf.newaxis]
+    return targets, history, tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
+
+
+def as_given(interests: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Return the interests, `[batch, candidates, any_dim]`, in the shape of the target: `[batch, any_dim]` of one."""
+    return tf.squeeze(interests, axis=1) if len(target.shape) == 2 else interests
 
 
 def blank_padding(history: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:

@@ -5,13 +5,14 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, checked
+from mim_tf.interest.behaviours import as_given, blank_padding, checked
+from mim_tf.interest.candidates import fold, repeat, unfold
 from mim_tf.interest.cross_features import time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.masked_softmax import masked_softmax
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.sizes import check_sizes
-from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
+from mim_tf.interest.target_attention import attention_scores, join_heads, map_queries, pool
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
 # The paper names neither: the slope is that of LeakyReLU's paper, the width that of the Transformer's.
@@ -35,6 +36,10 @@ class BST(InterestLayer):
     the target's alone is the result. So the last block has one query, and memory linear in the length; each block
     before it has a query per place, and memory quadratic in the length.
 
+    Of a user's candidates none sees another: each stands at the target's place. In a single block the behaviours are
+    the same for all of them, and each adds a query and its own key and value. Of more blocks the first makes the
+    behaviours the candidate's, so candidates are folded into the batch, and cost as many histories.
+
     Args:
         heads: number of attention heads.
         head_dim: dimension of a head; None for `(dim + time_dim) / heads`, rounded up.
@@ -44,7 +49,7 @@ class BST(InterestLayer):
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN. A
             history without a real behaviour gives zeros.
@@ -54,8 +59,8 @@ class BST(InterestLayer):
         training: whether to drop.
 
     Returns:
-        The ID interest, `[batch, dim + time_dim]`, in the layer's compute dtype. Attention is computed in at least
-        float32.
+        The ID interest, `[batch, dim + time_dim]`, or `[batch, candidates, dim + time_dim]`, in the layer's compute
+        dtype. Attention is computed in at least float32.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
@@ -115,21 +120,34 @@ class BST(InterestLayer):
         training: bool | None = None,
     ) -> tf.Tensor:
         """Return what the last block makes of the target."""
-        target, history, real = checked(target, history, mask, self.compute_dtype)
-        places = self._places(target[:, tf.newaxis], history, real, time_gaps)
-        attended = tf.pad(real, [[0, 0], [0, 1]], constant_values=True)  # the target by all
-        for block in self.transformer[:-1]:
-            places = block(places, attended=attended, training=training)
-        interest = self.transformer[-1](places, attended=attended, last_only=True, training=training)[:, 0]
-        return tf.where(tf.reduce_any(real, axis=1, keepdims=True), interest, tf.zeros([], interest.dtype))
+        targets, history, real = checked(target, history, mask, self.compute_dtype)
+        behaviours = blank_padding(self._places(history, time_gaps), real)
+        targets = self._places(targets, None if time_gaps is None else tf.zeros(tf.shape(targets)[:2]))
+        if self.blocks == 1:
+            interests = self.transformer[0].of_targets(behaviours, targets, real, training)
+        else:
+            everyone = repeat(behaviours, targets), fold(targets)[:, tf.newaxis], repeat(real, targets)
+            interests = unfold(self._of_one_each(*everyone, training)[:, 0], targets)
+        empty = ~tf.reduce_any(real, axis=1)[:, tf.newaxis, tf.newaxis]
+        return as_given(tf.where(empty, tf.zeros([], interests.dtype), interests), target)
 
-    def _places(self, target: tf.Tensor, history: tf.Tensor, real: tf.Tensor, time_gaps: tf.Tensor | None) -> tf.Tensor:
-        """Return E, `[batch, length + 1, dim + time_dim]`, of the target `[batch, 1, dim]` and its history."""
-        if self.gap_embedding is not None:
-            now = None if time_gaps is None else tf.zeros(tf.shape(target)[:2])
-            history = tf.concat([history, time_gap_features(time_gaps, self.gap_embedding, history)], axis=-1)
-            target = tf.concat([target, time_gap_features(now, self.gap_embedding, target)], axis=-1)
-        return tf.concat([blank_padding(history, real), target], axis=1)
+    def _of_one_each(
+        self, behaviours: tf.Tensor, target: tf.Tensor, real: tf.Tensor, training: bool | None
+    ) -> tf.Tensor:
+        """Return F of one target per history, `[batch, 1, dim + time_dim]`, after several blocks."""
+        places = tf.concat([behaviours, target], axis=1)
+        attended = tf.pad(real, [[0, 0], [0, 1]], constant_values=True)  # the target by all
+        *earlier, last = self.transformer
+        for block in earlier:
+            places = block(places, attended=attended, training=training)
+        behaviours, target = tf.split(places, [-1, 1], axis=1)
+        return last.of_targets(behaviours, target, real, training)
+
+    def _places(self, items: tf.Tensor, time_gaps: tf.Tensor | None) -> tf.Tensor:
+        """Return [e ; p] of items `[batch, places, dim]` at their times, `[batch, places, dim + time_dim]`."""
+        if self.gap_embedding is None:
+            return items
+        return tf.concat([items, time_gap_features(time_gaps, self.gap_embedding, items)], axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -175,23 +193,36 @@ class _Block(keras.layers.Layer):
     def _kernel(self, name: str, *shape: int) -> tf.Variable:
         return self.add_weight(name=name, shape=shape, initializer="glorot_uniform", autocast=False)
 
-    def call(
-        self, places: tf.Tensor, attended: tf.Tensor, last_only: bool = False, training: bool | None = None
-    ) -> tf.Tensor:
-        """Return F of all places, `[batch, places, dim]`, or `[batch, 1, dim]` of the last one only."""
+    def call(self, places: tf.Tensor, attended: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return F of all places, `[batch, places, dim]`."""
         wide = tf.cast(places, at_least_float32(self.compute_dtype))
-        heads = self._last_attends(wide, attended) if last_only else self._all_attend(wide, attended)
-        residual = places[:, -1:] if last_only else places
-        joined = self.attention_norm(residual + self.drop(tf.cast(heads, places.dtype), training=training))
+        return self._feed(places, self._all_attend(wide, attended), training)
+
+    def of_targets(
+        self, behaviours: tf.Tensor, targets: tf.Tensor, real: tf.Tensor, training: bool | None
+    ) -> tf.Tensor:
+        """Return F of the target's place, by who stands there, `[batch, candidates, dim]`."""
+        wide = at_least_float32(self.compute_dtype)
+        return self._feed(
+            targets, self._targets_attend(tf.cast(behaviours, wide), tf.cast(targets, wide), real), training
+        )
+
+    def _feed(self, places: tf.Tensor, attention: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Return F of E and S, all `[batch, places, dim]`."""
+        joined = self.attention_norm(places + self.drop(tf.cast(attention, places.dtype), training=training))
         fed = self.outer(tf.nn.leaky_relu(self.inner(joined), _NEGATIVE_SLOPE))
         return self.output_norm(joined + self.drop(fed, training=training))
 
-    def _last_attends(self, places: tf.Tensor, attended: tf.Tensor) -> tf.Tensor:
-        """Return S of the last place, `[batch, 1, dim]`."""
+    def _targets_attend(self, behaviours: tf.Tensor, targets: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+        """Return S of the targets, each of which attends to the behaviours and itself, `[batch, candidates, dim]`."""
         query, key, value, joined = self._per_head()
-        queries = map_queries(places[:, -1], query, key) * self.scale
-        found = attend(attention_scores(queries, places), places, attended[:, tf.newaxis])
-        return join_heads(tf.einsum("bhd,hdk->bhk", found, value), joined)[:, tf.newaxis]
+        queries = map_queries(targets, query, key) * self.scale
+        to_itself = tf.einsum("bchd,bcd->bch", queries, targets)[..., tf.newaxis]
+        scores = tf.concat([attention_scores(queries, behaviours), to_itself], axis=-1)
+        attended = tf.pad(real, [[0, 0], [0, 1]], constant_values=True)[:, tf.newaxis, tf.newaxis]
+        to_behaviours, to_itself = tf.split(masked_softmax(scores, attended), [-1, 1], axis=-1)
+        found = pool(to_behaviours, behaviours) + to_itself * targets[:, :, tf.newaxis]
+        return join_heads(tf.einsum("bchd,hdk->bchk", found, value), joined)
 
     def _all_attend(self, places: tf.Tensor, attended: tf.Tensor) -> tf.Tensor:
         """Return S, `[batch, places, dim]`."""

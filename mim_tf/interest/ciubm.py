@@ -6,11 +6,14 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import check_match, float_tensor
+from mim_tf.interest.behaviours import check_match, float_targets, float_tensor
+from mim_tf.interest.candidates import fold, repeat, unfold
 from mim_tf.interest.content_attention import content_weighted_sums, real_behaviours
+from mim_tf.interest.cross_features import category_flags
 from mim_tf.interest.fusion_interest import check_same_positions
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
+from mim_tf.interest.user_state import UserState
 
 # What CiUBM knows of the behaviours beyond their embeddings, for a user behaviour model that asks for it.
 _DETAILS = frozenset({"time_gaps", "same_category"})
@@ -34,30 +37,36 @@ class CiUBM(InterestLayer):
     h_B = concat(h_ID_B, h_MM_B, h_Fus_B)
     ```
 
-    A history without a real behaviour gives zeros, if the user behaviour model does. To score many candidates of one
-    user, or a long history, use `UserState` beside the ID interest.
+    A history without a real behaviour gives zeros, if the user behaviour model does. Many candidates of one user share
+    the history. What is long or comes in bit by bit fits into a `UserState`, which then takes its place in (7) and (8).
 
     Args:
         id_interest: the user behaviour model: any layer called as `layer(target, history, mask=mask)` that returns
             `[batch, any_dim]`; None leaves the ID interest out. If its `call` names `time_gaps` or `same_category` (or
-            has `**kwargs`), it is handed what CiUBM is given of these.
+            has `**kwargs`), it is handed what CiUBM is given of these. An `InterestLayer` is handed candidates as they
+            are; any other layer sees each as a user of its own, with the history repeated.
         content: whether to join the content interest h_MM_B.
         fusion: whether to join the fusion interest h_Fus_B.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, the target's ID embedding, `[batch, dim]`.
+        target: floating point, the target's ID embedding, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, the behaviours' ID embeddings, `[batch, length, dim]`.
-        target_content: floating point, the target's content embedding, `[batch, mm_dim]`; the zero vector if the item
-            has none. None only without content and fusion interest.
-        history_content: floating point, the behaviours' content embeddings, `[batch, length, mm_dim]`, likewise.
+        target_content: floating point, the target's content embedding, `[batch, mm_dim]`, or `[batch, candidates,
+            mm_dim]`; the zero vector if the item has none. None only without content and fusion interest.
+        history_content: floating point, the behaviours' content embeddings, `[batch, length, mm_dim]`, likewise. None
+            also with `user_state`, beside which it is not read.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Pass it: a mask that Keras
             attached to an embedding (`mask_zero=True`) is not looked for. Padding may hold anything, even NaN.
         time_gaps: integer or floating point, seconds between each behaviour and the request, `[batch, length]`.
-        same_category: bool, whether a behaviour's item is of the target's category, `[batch, length]`.
+        same_category: bool, whether a behaviour's item is of the target's category, `[batch, length]`, or `[batch,
+            candidates, length]`.
+        user_state: what content and fusion interest come from in place of `history_content` and `history`, which then
+            is the ID interest's alone: its newest behaviours, say, where the state sums up all.
 
     Returns:
-        The user's interest in the target, `[batch, id_dim + mm_dim + dim]`, in the layer's compute dtype.
+        The user's interest in the target, `[batch, id_dim + mm_dim + dim]`, or `[batch, candidates, id_dim + mm_dim +
+        dim]`, in the layer's compute dtype.
 
     Raises:
         TypeError: if `id_interest` is not a layer, an embedding not floating point, or `mask` not boolean.
@@ -102,42 +111,63 @@ class CiUBM(InterestLayer):
         mask: tf.Tensor | None = None,
         time_gaps: tf.Tensor | None = None,
         same_category: tf.Tensor | None = None,
+        user_state: UserState | None = None,
     ) -> tf.Tensor:
         """Return the interests, joined."""
         target, history = tf.convert_to_tensor(target), tf.convert_to_tensor(history)
         # Checked here too, for user behaviour models that do not; theirs is the cast.
-        check_match(float_tensor(target, "target", 2, target.dtype), float_tensor(history, "history", 3, history.dtype))
+        check_match(float_targets(target, "target", target.dtype), float_tensor(history, "history", 3, history.dtype))
         interests = []
         if self.id_interest is not None:
             details = {"time_gaps": time_gaps, "same_category": same_category}
             handed = {name: value for name, value in details.items() if value is not None and name in self._handed}
-            interests.append(self.id_interest(target, history, mask=mask, **handed))
+            interests.append(_id_interest(self.id_interest, target, history, mask, handed))
         if self.content or self.fusion:
-            interests += self._content_interests(history, target_content, history_content, mask)
+            target_content = self._checked_content(target, target_content, history_content, user_state)
+            if user_state is None:
+                interests += self._interests_in_contents(history, target_content, history_content, mask)
+            else:
+                interests += self._interests_of_state(UserState(*user_state), target_content)
         return tf.concat([tf.cast(interest, self.compute_dtype) for interest in interests], axis=-1)
 
-    def _content_interests(
+    def _checked_content(
         self,
-        history: tf.Tensor,
+        target: tf.Tensor,
         target_content: tf.Tensor | None,
         history_content: tf.Tensor | None,
-        mask: tf.Tensor | None,
-    ) -> list[tf.Tensor]:
-        """Return content and fusion interest, as far as they are on; they share one attention."""
-        given = {"target_content": target_content, "history_content": history_content}
+        user_state: UserState | None,
+    ) -> tf.Tensor:
+        """Return the targets' content embeddings in at least float32."""
+        behaviours = history_content if user_state is None else user_state
+        given = {"target_content": target_content, "history_content": behaviours}
         missing = [name for name, value in given.items() if value is None]
         if missing:
             raise ValueError(
-                "`target_content` and `history_content` must be given for content and fusion interest. "
-                f"Received: None for {' and '.join(missing)}."
+                "`target_content` and either `history_content` or `user_state` must be given for content and fusion "
+                f"interest. Received: None for {' and '.join(missing)}."
             )
-        wide = at_least_float32(self.compute_dtype)
-        target_content = float_tensor(target_content, "target_content", 2, wide)
-        contents = real_behaviours(history_content, "history_content", mask, wide)
+        target_content = float_targets(target_content, "target_content", at_least_float32(self.compute_dtype))
+        if not target_content.shape[:-1].is_compatible_with(target.shape[:-1]):
+            raise ValueError(
+                "`target` and `target_content` must have the same batch size, and candidates if any. "
+                f"Received: shapes {target.shape} and {target_content.shape}."
+            )
+        return target_content
+
+    def _interests_of_state(self, state: UserState, target_content: tf.Tensor) -> list[tf.Tensor]:
+        """Return content and fusion interest, as far as they are on, of a state."""
+        interests = [state.content_interest(target_content)] if self.content else []
+        return [*interests, state.fusion_interest(target_content)] if self.fusion else interests
+
+    def _interests_in_contents(
+        self, history: tf.Tensor, target_content: tf.Tensor, history_content: tf.Tensor, mask: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        """Return content and fusion interest, as far as they are on; they share one attention."""
+        contents = real_behaviours(history_content, "history_content", mask, target_content.dtype)
         check_match(target_content, contents, ("target_content", "history_content"))
         values = [contents] if self.content else []
         if self.fusion:
-            values.append(real_behaviours(history, "history", mask, wide))
+            values.append(real_behaviours(history, "history", mask, target_content.dtype))
         check_same_positions(history, contents, "history_content")
         return content_weighted_sums(target_content, contents, values)
 
@@ -155,3 +185,21 @@ class CiUBM(InterestLayer):
         """Make the layer, and its inner layer, from `get_config`."""
         inner = config["id_interest"]
         return cls(**{**config, "id_interest": None if inner is None else keras.layers.deserialize(inner)})
+
+
+def _id_interest(
+    ubm: keras.layers.Layer,
+    target: tf.Tensor,
+    history: tf.Tensor,
+    mask: tf.Tensor | None,
+    details: dict[str, tf.Tensor],
+) -> tf.Tensor:
+    """Return what a user behaviour model makes of the target, or of each candidate."""
+    if target.shape.rank == 2 or isinstance(ubm, InterestLayer):
+        return ubm(target, history, mask=mask, **details)
+    # One that knows nothing of candidates: each becomes a user of its own.
+    folded = {name: repeat(value, target) for name, value in details.items() if name != "same_category"}
+    if "same_category" in details:
+        folded["same_category"] = fold(category_flags(details["same_category"], target, history))
+    mask = None if mask is None else repeat(mask, target)
+    return unfold(ubm(fold(target), repeat(history, target), mask=mask, **folded), target)

@@ -120,21 +120,6 @@ def _size(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
     return tf.shape(tensor, tf.int64)[axis] if size is None else size
 
 
-def float_targets(value: tf.Tensor, name: str, dtype: str | tf.DType) -> tf.Tensor:
-    """Return one target or many candidates per user, in `dtype`.
-
-    Raises:
-        TypeError: if `value` is not floating point.
-        ValueError: if its shape is neither `[batch, dim]` nor `[batch, candidates, dim]`.
-    """
-    targets = tf.convert_to_tensor(value)
-    if targets.shape.rank not in (2, 3):
-        raise ValueError(
-            f"`{name}` must have the shape [batch, dim] or [batch, candidates, dim]. Received: shape {targets.shape}."
-        )
-    return float_tensor(targets, name, targets.shape.rank, dtype)
-
-
 def real_behaviours(value: tf.Tensor, name: str, mask: tf.Tensor | None, dtype: str | tf.DType) -> tf.Tensor:
     """Return behaviours `[batch, length, dim]` in `dtype`, with zero vectors where `mask` is False.
 

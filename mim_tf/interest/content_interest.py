@@ -3,8 +3,8 @@
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import check_match
-from mim_tf.interest.content_attention import content_weighted_sums, float_targets, real_behaviours
+from mim_tf.interest.behaviours import check_match, float_targets
+from mim_tf.interest.content_attention import content_weighted_sums, real_behaviours
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 

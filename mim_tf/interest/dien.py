@@ -7,8 +7,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.interest.augru import AUGRU
-from mim_tf.interest.behaviours import checked
+from mim_tf.interest.behaviours import as_given, checked
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.masked_softmax import masked_softmax
 from mim_tf.interest.packed_steps import PackedSteps, gather_distinct
 from mim_tf.interest.precision import at_least_float32
 
@@ -34,21 +35,23 @@ class DIEN(InterestLayer):
     out, and in a batch of one all are. N counts pairs, as the mean in the authors' code does. (In print it counts
     users: the loss of long histories would then outweigh that of clicks.)
 
+    A user's candidates share the extractor's interests and its loss; attention and evolution are each candidate's own.
+
     Args:
         auxiliary_weight: factor of the auxiliary loss, at least 0; 0 leaves it out. `model.fit` adds it to the loss; a
             training loop of one's own finds it in `model.losses`.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, `[batch, length, dim]`, oldest first.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN. A
             history without a real behaviour gives zeros.
         training: whether to add the auxiliary loss.
 
     Returns:
-        The ID interest, `[batch, dim]`, in the layer's compute dtype. Attention and loss are computed in at least
-        float32.
+        The ID interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype. Attention and loss
+        are computed in at least float32.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
@@ -91,25 +94,23 @@ class DIEN(InterestLayer):
         training: bool | None = None,
     ) -> tf.Tensor:
         """Return the last state of the interest that leads to the target."""
-        target, history, real = checked(target, history, mask, self.compute_dtype)
+        targets, history, real = checked(target, history, mask, self.compute_dtype)
         # Packed once for all: neither recurrence, attention nor loss spends time on padding.
         steps = PackedSteps.of(real)
         behaviours = steps.pack(history)
         interests = self.extractor.states_of(steps, behaviours)
         if training and self.auxiliary_weight > 0:
             self.add_loss(self.auxiliary_weight * self._auxiliary_loss(steps, real, interests, behaviours))
-        states = self.evolution.states_of(steps, interests, self._attention(steps, interests, target))
-        return steps.last_of(states)
+        states = self.evolution.states_of(steps, interests, self._attention(steps, real, interests, targets))
+        return as_given(steps.last_of(states), target)
 
-    def _attention(self, steps: PackedSteps, interests: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        """Return a_t, `[real]`, of interests `[real, dim]`."""
+    def _attention(self, steps: PackedSteps, real: tf.Tensor, interests: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Return a_t, `[real, candidates]`, of interests `[real, dim]`."""
         wide = at_least_float32(self.compute_dtype)
-        towards = tf.matmul(tf.cast(target, wide), tf.cast(self.attention_kernel, wide), transpose_b=True)
-        users, batch = steps.users, tf.shape(target)[0]
-        scores = tf.reduce_sum(tf.cast(interests, wide) * tf.gather(towards, users), axis=1)
-        highest = tf.math.unsorted_segment_max(tf.stop_gradient(scores), users, batch)
-        shares = tf.exp(scores - tf.gather(highest, users))
-        return shares / tf.gather(tf.math.unsorted_segment_sum(shares, users, batch), users)
+        towards = tf.einsum("bcd,ed->bce", tf.cast(targets, wide), tf.cast(self.attention_kernel, wide))
+        scores = tf.matmul(towards, steps.unpack(tf.cast(interests, wide)), transpose_b=True)
+        shares = masked_softmax(scores, real[:, tf.newaxis])  # [batch, candidates, length]
+        return steps.pack(tf.transpose(shares, [0, 2, 1]))
 
     def _auxiliary_loss(
         self, steps: PackedSteps, real: tf.Tensor, interests: tf.Tensor, behaviours: tf.Tensor

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import checked
+from mim_tf.interest.behaviours import as_given, blank_padding, checked
 from mim_tf.interest.dice import Dice
 from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
@@ -28,13 +28,13 @@ class DIN(InterestLayer):
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN,
             and counts neither in the sum nor in the statistics of Dice. A history without a real behaviour gives zeros.
 
     Returns:
-        The ID interest, `[batch, dim]`, in the layer's compute dtype.
+        The ID interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
@@ -83,36 +83,49 @@ class DIN(InterestLayer):
 
     def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Return the behaviours, each weighed by its activation."""
-        target, history, real = checked(target, history, mask, self.compute_dtype)
+        targets, history, real = checked(target, history, mask, self.compute_dtype)
         # The real behaviours of the whole batch, one after the other: padding takes no time, and reaches nothing.
-        users = tf.where(real)[:, 0]
-        behaviours = tf.boolean_mask(history, real)
-        weighted = self._attention(target, users, behaviours) * behaviours
+        users, positions = tf.unstack(tf.where(real), axis=1)
+        attention = self._attention(as_given(targets, target), users, tf.boolean_mask(history, real))
+        # Back to their places, [batch, length, candidates].
+        batch, length = tf.unstack(tf.shape(real, tf.int64))
+        attention = tf.math.unsorted_segment_sum(attention, users * length + positions, batch * length)
+        attention = tf.reshape(attention, [batch, length, tf.shape(targets, tf.int64)[1]])
         # Added up in full precision: in float16 a sum of ones stops at 2,048.
-        weighted = tf.cast(weighted, at_least_float32(self.compute_dtype))
-        return tf.cast(tf.math.unsorted_segment_sum(weighted, users, tf.shape(target)[0]), self.compute_dtype)
+        wide = at_least_float32(self.compute_dtype)
+        behaviours = tf.cast(blank_padding(history, real), wide)
+        interests = tf.matmul(tf.cast(attention, wide), behaviours, transpose_a=True)
+        return as_given(tf.cast(interests, self.compute_dtype), target)
 
     def _attention(self, target: tf.Tensor, users: tf.Tensor, behaviours: tf.Tensor) -> tf.Tensor:
-        """Return a_ID(t, i), `[real, 1]`, of `behaviours`, `[real, dim]`; `users`, `[real]`, are rows of `target`."""
+        """Return a_ID(t, i) of `behaviours`, `[real, dim]`, and their `users`, `[real]`.
+
+        Like the target, `[batch, dim]` or `[batch, candidates, dim]`, it is `[real]` or `[real, candidates]`.
+        """
         first, *others = [*self.hidden, self.score]
-        pairs = self._compare(first, target, users, behaviours)
+        compared = self._compare(first, target, users, behaviours)
+        # Whether candidates or not, one pair after the other.
+        pairs = tf.reshape(compared, [-1, compared.shape[-1]])
         for i, dense in enumerate(others):
             pairs = dense(self.dices[i](pairs) if self.dices else pairs)
-        return pairs
+        return tf.reshape(pairs, tf.shape(compared)[:-1])
 
     def _compare(
         self, dense: keras.layers.Dense, target: tf.Tensor, users: tf.Tensor, behaviours: tf.Tensor
     ) -> tf.Tensor:
-        """Return what `dense` makes of `[h_t, h_i, h_t - h_i, h_t * h_i]`, `[real, units]`.
+        """Return what `dense` makes of `[h_t, h_i, h_t - h_i, h_t * h_i]`, `[real, units]`, or by candidate.
 
         Regrouped, which halves the work: of `W_1 t + W_2 h + W_3 (t - h) + W_4 (t * h) + c` the part of the target,
-        `(W_1 + W_3) t + c`, is the same for all of its behaviours, and `(W_2 - W_3) h + W_4 (t * h)` is left.
+        `(W_1 + W_3) t + c`, is the same for all of its behaviours, that of the behaviour, `(W_2 - W_3) h`, for all
+        candidates, and `W_4 (t * h)` is left to each pair.
         """
         kernel, bias = tf.cast(dense.kernel, self.compute_dtype), tf.cast(dense.bias, self.compute_dtype)
         for_target, for_behaviour, for_difference, for_product = tf.split(kernel, 4)
-        of_target = tf.nn.bias_add(tf.matmul(target, for_target + for_difference), bias)
-        of_behaviour = tf.matmul(behaviours, for_behaviour - for_difference)
-        of_product = tf.matmul(tf.gather(target, users) * behaviours, for_product)
+        if target.shape.rank == 3:
+            behaviours = behaviours[:, tf.newaxis]
+        of_target = tf.nn.bias_add(tf.tensordot(target, for_target + for_difference, axes=1), bias)
+        of_behaviour = tf.tensordot(behaviours, for_behaviour - for_difference, axes=1)
+        of_product = tf.tensordot(tf.gather(target, users) * behaviours, for_product, axes=1)
         return dense.activation(tf.gather(of_target, users) + of_behaviour + of_product)
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,11 @@ from tensorflow import keras
 
 
 class InterestLayer(keras.layers.Layer):
-    """Base of the layers that sum a history up into one vector.
+    """Base of the layers that sum a history up into one vector per target.
+
+    Either there is one target per user, `[batch, dim]`, or there are candidates, `[batch, candidates, dim]`, which
+    share the user's history. The result is `[batch, any_dim]` or `[batch, candidates, any_dim]`; a candidate's does not
+    depend on the others.
 
     The mask is an argument like any other: pass it, for a mask that Keras attached to an embedding (`mask_zero=True`)
     is not looked for. (Where `mask` is left out, tf_keras hands over one it finds on the first argument: the target's,

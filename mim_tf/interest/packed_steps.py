@@ -47,8 +47,14 @@ class PackedSteps(NamedTuple):
 
     def pack(self, values: tf.Tensor) -> tf.Tensor:
         """Return the rows, `[real, ...]`, of `[batch, length, ...]`."""
-        flat = tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], axis=0))
-        return gather_distinct(flat, self.users * tf.shape(values)[1] + self.positions)
+        shape = tf.shape(values)
+        flat = tf.reshape(values, tf.concat([[shape[0] * shape[1]], shape[2:]], axis=0))
+        return gather_distinct(flat, self.users * shape[1] + self.positions)
+
+    def unpack(self, rows: tf.Tensor) -> tf.Tensor:
+        """Return `[real, dim]` where it was packed from, `[batch, length, dim]`; zeros elsewhere."""
+        places = tf.stack([self.users, self.positions], axis=1)
+        return tf.scatter_nd(places, rows, tf.concat([tf.shape(self.latest), tf.shape(rows)[1:]], axis=0))
 
     def passed_on(self, states: tf.Tensor) -> tf.Tensor:
         """Return what padding makes of `[real, units]`: the latest state at each position, `[batch, length, units]`.
@@ -58,7 +64,7 @@ class PackedSteps(NamedTuple):
         return tf.gather(_with_zeros(states), self.latest + 1)
 
     def last_of(self, states: tf.Tensor) -> tf.Tensor:
-        """Return each user's last state, `[batch, units]`, of `[real, units]`; zeros where there is none."""
+        """Return each user's last state, `[batch, ...]`, of `[real, ...]`; zeros where there is none."""
         return tf.gather(_with_zeros(states), self.last + 1)
 
 

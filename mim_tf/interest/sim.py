@@ -5,13 +5,14 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, checked
+from mim_tf.interest.behaviours import as_given, blank_padding, checked
 from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.masked_softmax import masked_softmax
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.selection import highest, latest
 from mim_tf.interest.sizes import check_sizes
-from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
+from mim_tf.interest.target_attention import attention_scores, join_heads, map_queries, pool
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
 _SEARCHES = ("hard", "soft")
@@ -43,17 +44,19 @@ class SIM(InterestLayer):
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, `[batch, length, dim]`, oldest first.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN.
             Without a real behaviour (for the hard search: one of the target's category) the result is zero.
         time_gaps: seconds before the request, `[batch, length]`. None counts as an embedding of zeros; the embedding's
             weights then have no gradient, so a model that has none should say `time_dim=0`.
-        same_category: bool, `[batch, length]`, whether a behaviour is of the target's category. For the hard search.
+        same_category: bool, `[batch, length]`, or `[batch, candidates, length]` beside candidates, whether a behaviour
+            is of the target's category. For the hard search.
 
     Returns:
-        The ID interest, `[batch, dim]` after the hard search and `[batch, 2 * dim]` after the soft one, in the layer's
-        compute dtype. It is computed in at least float32: rounded to half precision, many scores would tie.
+        The ID interest, `[batch, any_dim]`, or `[batch, candidates, any_dim]`, in the layer's compute dtype; its
+        dimension is `dim` after the hard search and `2 * dim` after the soft one. It is computed in at least float32:
+        rounded to half precision, many scores would tie.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` or `same_category` not boolean.
@@ -120,35 +123,39 @@ class SIM(InterestLayer):
     ) -> tf.Tensor:
         """Return what the units found."""
         wide = at_least_float32(self.compute_dtype)
-        target, history, real = checked(target, history, mask, wide)
+        targets, history, real = checked(target, history, mask, wide)
         history = blank_padding(history, real)
         if self.search == "hard":
-            found = self._hard_search(same_category, history, real)
-            interest = self._exact_search(target, history, found, time_gaps)
+            found = self._hard_search(same_category, target, history, real)
+            interests = self._exact_search(targets, history, found, time_gaps)
         else:
-            relevance = attention_scores(map_queries(target, self.search_query, self.search_key), history)  # r_i
-            found = tf.squeeze(highest(relevance, real[:, tf.newaxis], self.top_k), axis=1)
-            taste = tf.squeeze(tf.matmul(relevance, history), axis=1)  # U_r
-            interest = tf.concat([taste, self._exact_search(target, history, found, time_gaps)], axis=-1)
-        return tf.cast(interest, self.compute_dtype)
+            # r_i, as of one head: [batch, candidates, 1, length]
+            relevance = attention_scores(map_queries(targets, self.search_query, self.search_key), history)
+            found = tf.squeeze(highest(relevance, real[:, tf.newaxis, tf.newaxis], self.top_k), axis=2)
+            taste = tf.squeeze(pool(relevance, history), axis=2)  # U_r
+            interests = tf.concat([taste, self._exact_search(targets, history, found, time_gaps)], axis=-1)
+        return as_given(tf.cast(interests, self.compute_dtype), target)
 
-    def _hard_search(self, same_category: tf.Tensor | None, history: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """Return which behaviours are the latest of the target's category, `[batch, length]`."""
+    def _hard_search(
+        self, same_category: tf.Tensor | None, target: tf.Tensor, history: tf.Tensor, real: tf.Tensor
+    ) -> tf.Tensor:
+        """Return which behaviours are the latest of the target's category, `[batch, candidates, length]`."""
         if same_category is None:
             raise ValueError(
                 '`same_category` must be given for the hard search; search="soft" does without. Received: None.'
             )
-        return latest(category_flags(same_category, history) & real, self.top_k)
+        return latest(category_flags(same_category, target, history) & real[:, tf.newaxis], self.top_k)
 
     def _exact_search(
-        self, target: tf.Tensor, history: tf.Tensor, found: tf.Tensor, time_gaps: tf.Tensor | None
+        self, targets: tf.Tensor, history: tf.Tensor, found: tf.Tensor, time_gaps: tf.Tensor | None
     ) -> tf.Tensor:
-        """Return U_lt, `[batch, dim]`."""
+        """Return U_lt, `[batch, candidates, dim]`."""
         behaviours = history
         if self.gap_embedding is not None:
             behaviours = tf.concat([history, time_gap_features(time_gaps, self.gap_embedding, history)], axis=-1)  # z_i
-        scores = attention_scores(map_queries(target, self.query, self.key), behaviours)
-        return join_heads(attend(scores, behaviours, found[:, tf.newaxis]), self.output_kernel)
+        scores = attention_scores(map_queries(targets, self.query, self.key), behaviours)
+        heads = pool(masked_softmax(scores, found[:, :, tf.newaxis]), behaviours)
+        return join_heads(heads, self.output_kernel)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

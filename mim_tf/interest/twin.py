@@ -5,13 +5,14 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import blank_padding, checked
+from mim_tf.interest.behaviours import as_given, blank_padding, checked
 from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.masked_softmax import masked_softmax
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.selection import highest
 from mim_tf.interest.sizes import check_sizes
-from mim_tf.interest.target_attention import attend, attention_scores, join_heads, map_queries
+from mim_tf.interest.target_attention import attention_scores, join_heads, map_queries, pool
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
 
@@ -31,6 +32,9 @@ class TWIN(InterestLayer):
     W_c makes one number of each cross feature, which beta weighs; only their products act, so these are the weights
     here. As each head searches by its own alpha, what a head attends to is what it would have found.
 
+    The category's feature alone depends on the target, and is one of two rows: its part of alpha is one of two numbers,
+    and its part of the sum each row times the weight that fell to it. So behaviours are the same for all candidates.
+
     Args:
         top_k: behaviours that a head attends to at most (ties stay in).
         heads: attention heads.
@@ -40,18 +44,18 @@ class TWIN(InterestLayer):
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
 
     Call arguments:
-        target: floating point, `[batch, dim]`.
+        target: floating point, `[batch, dim]`, or `[batch, candidates, dim]`.
         history: floating point, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN.
             A history without a real behaviour gives zeros.
         time_gaps: seconds before the request, `[batch, length]`.
-        same_category: bool, `[batch, length]`, whether a behaviour is of the target's category.
-            Of these two, None counts as an embedding of zeros; its weights then have no gradient, so a model that
-            never has a feature should set its dimension to 0.
+        same_category: bool, `[batch, length]`, or `[batch, candidates, length]` beside candidates, whether a behaviour
+            is of the target's category. Of these two, None counts as an embedding of zeros; its weights then have no
+            gradient, so a model that never has a feature should set its dimension to 0.
 
     Returns:
-        The ID interest, `[batch, dim]`, in the layer's compute dtype. It is computed in at least float32: rounded to
-        half precision, many scores would tie.
+        The ID interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype. It is computed in
+        at least float32: rounded to half precision, many scores would tie.
 
     Raises:
         TypeError: if `target` or `history` is not floating point, or `mask` or `same_category` not boolean.
@@ -117,41 +121,46 @@ class TWIN(InterestLayer):
     ) -> tf.Tensor:
         """Return the joined heads' sums of what they searched out."""
         wide = at_least_float32(self.compute_dtype)
-        target, history, real = checked(target, history, mask, wide)
-        history = blank_padding(history, real)
-        behaviours = self._behaviours(history, time_gaps, same_category)
-        scores = attention_scores(self._queries(target), behaviours)  # alpha, [batch, heads, length]
-        found = highest(scores, real[:, tf.newaxis], self.top_k)
-        heads = tf.einsum("bhw,hwk->bhk", attend(scores, behaviours, found), tf.cast(self.value, wide))
-        return tf.cast(join_heads(heads, self.output_kernel), self.compute_dtype)
+        targets, history, real = checked(target, history, mask, wide)
+        behaviours = self._behaviours(blank_padding(history, real), time_gaps)
+        same = None
+        if self.category_dim and same_category is not None:
+            same = category_flags(same_category, target, history)[:, :, tf.newaxis]  # of every head
+        scores = self._scores(targets, behaviours, same)
+        attention = masked_softmax(scores, highest(scores, real[:, tf.newaxis, tf.newaxis], self.top_k))
+        pooled = tf.concat([pool(attention, behaviours), self._pooled_categories(attention, same)], axis=-1)
+        heads = tf.einsum("bchw,hwk->bchk", pooled, tf.cast(self.value, wide))
+        return as_given(tf.cast(join_heads(heads, self.output_kernel), self.compute_dtype), target)
 
-    def _behaviours(
-        self, history: tf.Tensor, time_gaps: tf.Tensor | None, same_category: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Return K = [K_h, K_c], `[batch, length, dim + time_dim + category_dim]`."""
-        features = [history]
-        if self.gap_embedding is not None:
-            features.append(time_gap_features(time_gaps, self.gap_embedding, history))
-        if self.category_dim:
-            features.append(self._category_features(same_category, history))
-        return tf.concat(features, axis=-1)
+    def _behaviours(self, history: tf.Tensor, time_gaps: tf.Tensor | None) -> tf.Tensor:
+        """Return of K what every candidate shares, `[batch, length, dim + time_dim]`."""
+        if self.gap_embedding is None:
+            return history
+        return tf.concat([history, time_gap_features(time_gaps, self.gap_embedding, history)], axis=-1)
 
-    def _category_features(self, same_category: tf.Tensor | None, history: tf.Tensor) -> tf.Tensor:
-        """Return each behaviour's row of the category embedding, `[batch, length, category_dim]`; zeros for None."""
-        if same_category is None:
-            return tf.zeros([*tf.unstack(tf.shape(history)[:2]), self.category_dim], history.dtype)
-        rows = tf.cast(self.category_embedding, history.dtype)
-        return tf.where(category_flags(same_category, history)[..., tf.newaxis], rows[1], rows[0])
+    def _scores(self, targets: tf.Tensor, behaviours: tf.Tensor, same: tf.Tensor | None) -> tf.Tensor:
+        """Return alpha, `[batch, candidates, heads, length]`."""
+        inherent = map_queries(targets, self.query, self.key) / self.key_dim**0.5
+        of_time, of_category = tf.split(tf.cast(self.cross, targets.dtype), [self.time_dim, self.category_dim], axis=1)
+        # Each head's query in the space of the behaviours; the part for the time gaps is the same for every target.
+        shape = tf.concat([tf.shape(inherent)[:-1], [self.time_dim]], axis=0)
+        scores = attention_scores(tf.concat([inherent, tf.broadcast_to(of_time, shape)], axis=-1), behaviours)
+        if same is None:
+            return scores
+        rows = tf.cast(self.category_embedding, targets.dtype)
+        other, own = tf.unstack(tf.matmul(rows, of_category, transpose_b=True))  # [heads] each
+        return scores + tf.where(same, own[:, tf.newaxis], other[:, tf.newaxis])
 
-    def _queries(self, target: tf.Tensor) -> tf.Tensor:
-        """Return each head's query in the space of K, `[batch, heads, width]`, so that one product gives alpha.
+    def _pooled_categories(self, attention: tf.Tensor, same: tf.Tensor | None) -> tf.Tensor:
+        """Return the category features' weighted sums, `[batch, candidates, heads, category_dim]`; zeros for None.
 
-        The part for K_c is the same for every target.
+        Only two different ones there are, so the sum takes no more than the weight of either.
         """
-        inherent = map_queries(target, self.query, self.key) / self.key_dim**0.5
-        cross = tf.cast(self.cross, target.dtype)
-        cross = tf.broadcast_to(cross, tf.concat([tf.shape(target)[:1], tf.shape(cross)], axis=0))
-        return tf.concat([inherent, cross], axis=-1)
+        if same is None:
+            return tf.zeros(tf.concat([tf.shape(attention)[:-1], [self.category_dim]], axis=0), attention.dtype)
+        nothing = tf.zeros([], attention.dtype)
+        weights = [tf.reduce_sum(tf.where(of_row, attention, nothing), axis=-1) for of_row in (~same, same)]
+        return tf.tensordot(tf.stack(weights, axis=-1), tf.cast(self.category_embedding, attention.dtype), axes=1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

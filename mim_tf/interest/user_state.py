@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mim_tf.interest.behaviours import bool_mask, check_match, float_tensor
+from mim_tf.interest.behaviours import bool_mask, check_match, float_targets, float_tensor
 from mim_tf.interest.content_attention import (
-    float_targets,
     real_behaviours,
     through_matrix,
     unit_vectors,
@@ -46,16 +45,9 @@ class UserState(NamedTuple):
         >>> state.fusion_interest(candidates).numpy().round(4).tolist()
         [[[8.0], [6.0]]]
 
-        Beside an ID interest over, say, the newest behaviours, h_B of a user's candidates is
+        Beside an ID interest over, say, the newest behaviours, CiUBM makes h_B of a user's candidates of it:
 
-            tf.concat(
-                [
-                    id_interest(targets, newest, mask=mask),  # a row per candidate
-                    state.content_interest(candidates)[0],
-                    state.fusion_interest(candidates)[0],
-                ],
-                axis=-1,
-            )
+            ciubm(targets, newest, candidates, mask=mask, user_state=state)
 
     Reference:
         MIM, equations 7 and 8, which are linear in t^. The paper does not use it.

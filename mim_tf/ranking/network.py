@@ -8,13 +8,13 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest import CiUBM
+from mim_tf.interest import CiUBM, UserState
 from mim_tf.interest.ciubm import call_arguments
 from mim_tf.ranking.deep_ctr import DeepCTR
 from mim_tf.ranking.hashed_embedding import HashedEmbedding
 
 _CATEGORY_BINS = 4096
-Features = dict[str, tf.Tensor]
+Features = dict[str, Any]  # tensors by field; a `UserState` as `state`
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -27,6 +27,10 @@ class RankingNetwork(keras.Model):
     whole `h_ID` fit into): for (7) it holds the sum of squared cosines, which an MLP would have to learn to multiply.
     Content embeddings are an input: where they come from (a table, parameter machines, an encoder) is not the network's
     business.
+
+    Many candidates for one user are asked for at once, as `[batch, candidates]` in place of `[batch]` of each target
+    field: what depends on the user alone is then computed once. A history that is too long for that can be summed up
+    beforehand (`user_state`).
 
     A Keras model like any other, in Keras 3 and tf_keras; `RankingModel` makes a TFRS model of it.
 
@@ -46,9 +50,11 @@ class RankingNetwork(keras.Model):
 
     Call arguments:
         features: a dict of the `fields` of this network; ids int64 or string, histories padded at the end, -1 or "".
+            With `state`, a `UserState`, among them, content and fusion interest are of what it sums up, the history
+            serves the ID interest alone, and `history_content` may be left out.
 
     Returns:
-        Logits, `[batch]` float32.
+        Logits, `[batch]`, or `[batch, candidates]`, float32.
 
     Raises:
         TypeError: `ubm` is no layer.
@@ -94,19 +100,30 @@ class RankingNetwork(keras.Model):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The inputs by name.
+        """The inputs by name: of targets, of behaviours and of the impression."""
+        return (*self.target_fields, *self.history_fields, *self.impression_fields)
 
-        `item_id`, `category`, `item_<column>` and `<column>` are `[batch]`; those that begin with `history_` hold
-        behaviours, oldest first, `[batch, length]`; times (`timestamp`, `history_timestamp`) are in seconds. Beside
-        these, `query_embedding` and `item_content` are `[batch, mm_dim]`, `history_content` `[batch, length, mm_dim]`.
+    @property
+    def target_fields(self) -> tuple[str, ...]:
+        """`item_id`, `category`, `item_<column>`, `[batch]` or `[batch, candidates]`; `item_content` `[.., mm_dim]`."""
+        contents = ["item_content"] if self.uses_content else []
+        return (*map(_target_field, self._item_layers), *contents)
+
+    @property
+    def history_fields(self) -> tuple[str, ...]:
+        """Behaviours, oldest first: `history_item_id`, `history_category`, `history_<column>`, `[batch, length]`.
+
+        Beside these `history_timestamp` in seconds, and `history_content` `[batch, length, mm_dim]`.
         """
-        of_items = ["id", "category", *self.item_features]
-        targets = ["category" if name == "category" else f"item_{name}" for name in of_items]
-        histories = ["history_item_id" if name == "id" else f"history_{name}" for name in of_items]
-        times = ["timestamp", "history_timestamp"] if self.uses_time else []
-        contents = ["item_content", "history_content"] if self.uses_content else []
-        queries = ["query_embedding"] if self.query else []
-        return (*targets, *histories, *times, *self.impression_features, *queries, *contents)
+        times = ["history_timestamp"] if self.uses_time else []
+        contents = ["history_content"] if self.uses_content else []
+        return (*map(_history_field, self._item_layers), *times, *contents)
+
+    @property
+    def impression_fields(self) -> tuple[str, ...]:
+        """`timestamp` in seconds and `<column>`, `[batch]`; `query_embedding` `[batch, mm_dim]`."""
+        times = ["timestamp"] if self.uses_time else []
+        return (*times, *self.impression_features, *(["query_embedding"] if self.query else []))
 
     def build(self, features_shape: Any = None) -> None:
         """Make nothing: the layers build themselves when called, for shapes do not tell which fields are text."""
@@ -115,47 +132,93 @@ class RankingNetwork(keras.Model):
     def call(self, features: Features, training: bool = False) -> tf.Tensor:
         """Logits of a batch."""
         self._check(features)
-        self._inputs = {name: _one_row_of(name, features[name]) for name in self.fields}
+        self._inputs = self._one_row_each(features)
         target, history = self._identities(features)
         h_b = self.interest(target, history, **self._behaviours(features))
         inputs = [h_b, *self._matches(h_b, target, features), target]
-        inputs += [layer(features[name]) for name, layer in self.impression_features.items()]
+        inputs += [_for_each(target, layer(features[name])) for name, layer in self.impression_features.items()]
         if self.query:
-            inputs.append(cosine(features["query_embedding"], features["item_content"])[:, tf.newaxis])
+            queries = _for_each(target, features["query_embedding"])
+            inputs.append(cosine(queries, features["item_content"])[..., tf.newaxis])
         wide = tf.concat([tf.cast(part, self.compute_dtype) for part in inputs], axis=-1)
-        return self.tower(wide, training=training)
+        logits = self.tower(tf.reshape(wide, [-1, wide.shape[-1]]), training=training)
+        return tf.reshape(logits, tf.shape(target)[:-1])
+
+    def user_state(self, features: Features, state: UserState | None = None) -> UserState:
+        """What content and fusion interest need of users' behaviours, in a size that does not grow with them.
+
+        Args:
+            features: a dict of the fields that begin with `history_`, but for times.
+            state: of the behaviours before these; None where there are none.
+
+        Returns:
+            The state after these behaviours. It fits this network as trained now, and these content embeddings.
+        """
+        history = self._identity({name: features[_history_field(name)] for name in self._item_layers})
+        contents = features["history_content"]
+        if state is None:
+            state = UserState.empty(tf.shape(history)[0], history.shape[-1], contents.shape[-1])
+        return state.add(contents, history, behaviour_mask(features["history_item_id"]))
+
+    @property
+    def _item_layers(self) -> dict[str, keras.layers.Layer]:
+        """What embeds each column of an item; together they make `h_ID`."""
+        return {"id": self.item_embedding, "category": self.category_embedding, **self.item_features}
 
     def _check(self, features: Features) -> None:
-        missing = [name for name in self.fields if name not in features]
+        given = {*features, "history_content"} if "state" in features else {*features}
+        missing = [name for name in self.fields if name not in given]
         if missing:
             raise ValueError(f"`features` must hold {', '.join(self.fields)}. Received: none of {', '.join(missing)}.")
 
+    def _one_row_each(self, features: Features) -> dict[str, tuple[list[int], str]]:
+        """Shape, without behaviours and with one candidate, and dtype of one row of each field."""
+        second = dict.fromkeys(self.history_fields, 0)
+        if features["item_id"].shape.rank == 2:
+            second |= dict.fromkeys(self.target_fields, 1)
+        rows = {}
+        for name in self.fields:
+            if name in features:
+                rest = [second[name], *features[name].shape[2:]] if name in second else features[name].shape[1:]
+                rows[name] = [1, *rest], features[name].dtype.name
+        return rows
+
     def _identities(self, features: Features) -> tuple[tf.Tensor, tf.Tensor]:
-        """`h_ID` of the target, `[batch, dim]`, and of the behaviours, `[batch, length, dim]`.
+        """`h_ID` of the target, `[batch, dim]` or `[batch, candidates, dim]`, and of the behaviours.
 
         Both are looked up at once: one gather, and one sparse gradient, for each matrix.
         """
-        layers = {"id": self.item_embedding, "category": self.category_embedding, **self.item_features}
-        parts = []
-        for name, layer in layers.items():
-            of_target = features["category" if name == "category" else f"item_{name}"]
-            of_history = features["history_item_id" if name == "id" else f"history_{name}"]
-            parts.append(layer(tf.concat([of_target[:, tf.newaxis], of_history], axis=1)))
+        targets = {name: features[_target_field(name)] for name in self._item_layers}
+        single = targets["id"].shape.rank == 1
+        if single:
+            targets = {name: values[:, tf.newaxis] for name, values in targets.items()}
+        columns = {
+            name: tf.concat([values, features[_history_field(name)]], axis=1) for name, values in targets.items()
+        }
+        candidates = 1 if single else tf.shape(targets["id"])[1]
         # Split, not sliced: a slice's gradient pads, many times slower than the concatenation that a split's is.
-        target, history = tf.split(tf.concat(parts, axis=-1), [1, -1], axis=1)
-        return tf.squeeze(target, axis=1), history
+        target, history = tf.split(self._identity(columns), [candidates, -1], axis=1)
+        return (tf.squeeze(target, axis=1) if single else target), history
 
-    def _behaviours(self, features: Features) -> Features:
+    def _identity(self, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`h_ID`, `[..., dim]`, of items' columns `[...]`."""
+        return tf.concat([layer(columns[name]) for name, layer in self._item_layers.items()], axis=-1)
+
+    def _behaviours(self, features: Features) -> dict[str, Any]:
         """What CiUBM gets beside `h_ID`."""
+        categories = features["history_category"]
+        if features["category"].shape.rank == 2:
+            categories = categories[:, tf.newaxis]
         arguments = {
             "mask": behaviour_mask(features["history_item_id"]),
-            "same_category": features["history_category"] == features["category"][:, tf.newaxis],
+            "same_category": categories == features["category"][..., tf.newaxis],
         }
         if self.uses_time:
             arguments["time_gaps"] = features["timestamp"][:, tf.newaxis] - features["history_timestamp"]
         if self.content or self.fusion:
+            given = "state" in features
             arguments["target_content"] = features["item_content"]
-            arguments["history_content"] = features["history_content"]
+            arguments["user_state" if given else "history_content"] = features["state" if given else "history_content"]
         return arguments
 
     def _matches(self, h_b: tf.Tensor, target: tf.Tensor, features: Features) -> list[tf.Tensor]:
@@ -206,23 +269,33 @@ class RankingNetwork(keras.Model):
         return cls(**{**config, **layers})
 
 
+def _target_field(column: str) -> str:
+    """The field of a target's column."""
+    return "category" if column == "category" else f"item_{column}"
+
+
+def _history_field(column: str) -> str:
+    """The field of a behaviour's column."""
+    return "history_item_id" if column == "id" else f"history_{column}"
+
+
+def _for_each(target: tf.Tensor, of_user: tf.Tensor) -> tf.Tensor:
+    """What belongs to users, `[batch, dim]`, for their targets: as it is, or `[batch, candidates, dim]`."""
+    if target.shape.rank == 2:
+        return of_user
+    of_user = of_user[:, tf.newaxis]
+    return tf.broadcast_to(of_user, tf.concat([tf.shape(target)[:2], tf.shape(of_user)[2:]], axis=0))
+
+
 def behaviour_mask(history_item_ids: tf.Tensor) -> tf.Tensor:
     """True where a padded history holds a behaviour: neither -1 nor "" is an item's id."""
     return tf.not_equal(history_item_ids, "" if history_item_ids.dtype == tf.string else -1)
 
 
 def cosine(queries: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """Cosine of queries and items, both `[batch, mm_dim]`, in float32; 0 where either has no embedding."""
+    """Cosine of queries and items, both `[..., mm_dim]`, in float32; 0 where either has no embedding."""
     of_query, of_item = (tf.math.l2_normalize(tf.cast(rows, tf.float32), axis=-1) for rows in (queries, items))
     return tf.reduce_sum(of_query * of_item, axis=-1)
-
-
-def _one_row_of(name: str, values: tf.Tensor) -> tuple[list[int], str]:
-    """Shape, without behaviours, and dtype of one row of a field."""
-    shape = [1, *values.shape[1:]]
-    if name.startswith("history_"):
-        shape[1] = 0
-    return shape, values.dtype.name
 
 
 def _serialized(layers: Mapping[str, keras.layers.Layer]) -> dict[str, Any]:

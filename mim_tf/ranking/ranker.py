@@ -8,7 +8,10 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from mim_tf.interest import UserState
 from mim_tf.ranking.network import Features, RankingNetwork
+
+CONTENT_FIELDS = ("item_content", "history_content")
 
 
 class ContentTable(Protocol):
@@ -55,7 +58,7 @@ class Ranker(tf.Module):
     @property
     def fields(self) -> tuple[str, ...]:
         """The inputs by name, as `RankingNetwork.fields` has them, without what the table gives."""
-        contents = () if self.table is None else ("item_content", "history_content")
+        contents = () if self.table is None else CONTENT_FIELDS
         return tuple(name for name in self.network.fields if name not in contents)
 
     def checkpoint(self) -> tf.train.Checkpoint:
@@ -64,14 +67,33 @@ class Ranker(tf.Module):
         return tf.train.Checkpoint(network=self.network, encoder=learning)
 
     def logits(self, features: Features, training: bool = False) -> tf.Tensor:
-        """Logits `[batch]` as the network learns them, among the impressions that are kept."""
+        """Logits as the network learns them, among the impressions that are kept; `features` and shapes are its own."""
         if self.table is not None:
-            # One look-up for both: the index is asked once.
-            ids = tf.concat([features["item_id"][:, tf.newaxis], features["history_item_id"]], axis=1)
-            contents = self.table.lookup(ids)
-            features = features | {"item_content": contents[:, 0], "history_content": contents[:, 1:]}
+            features = features | _contents(self.table, features)
         return self.network(features, training=training)
 
     def probabilities(self, features: Features) -> tf.Tensor:
-        """Click probabilities `[batch]` float32, of all impressions."""
+        """Click probabilities of all impressions, float32: `[batch]`, or `[batch, candidates]`, as `item_id` is."""
         return tf.sigmoid(self.logits(features) + self._correction)
+
+    def user_state(self, features: Features, state: UserState | None = None) -> UserState:
+        """`RankingNetwork.user_state` of behaviours whose contents are in the table."""
+        if self.table is not None:
+            features = features | {"history_content": self.table.lookup(features["history_item_id"])}
+        return self.network.user_state(features, state)
+
+
+def _contents(table: ContentTable, features: Features) -> Features:
+    """Content embeddings of targets and behaviours; of the targets alone where a state stands for the behaviours."""
+    targets = features["item_id"]
+    if "state" in features:
+        return {"item_content": table.lookup(targets)}
+    single = targets.shape.rank == 1
+    targets = targets[:, tf.newaxis] if single else targets
+    # One look-up for both: the index is asked once.
+    contents = table.lookup(tf.concat([targets, features["history_item_id"]], axis=1))
+    of_targets, of_behaviours = tf.split(contents, [1 if single else tf.shape(targets)[1], -1], axis=1)
+    return {
+        "item_content": tf.squeeze(of_targets, axis=1) if single else of_targets,
+        "history_content": of_behaviours,
+    }

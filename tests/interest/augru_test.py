@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.interest.augru import AUGRU
+from mim_tf.interest.packed_steps import PackedSteps
 
 pytestmark = pytest.mark.both_kerases
 # A hole, padding behind, padding in front and behind.
@@ -74,6 +75,18 @@ def test_against_numpy(with_attention: bool, with_mask: bool) -> None:
     )
     states = layer(inputs, attention=attention if with_attention else None, mask=MASK if with_mask else None)
     np.testing.assert_allclose(states, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_recurrences_over_the_same_inputs_with_an_attention_each() -> None:
+    layer = trained()
+    inputs, _ = batch()
+    attention = np.random.default_rng(3).uniform(size=(*MASK.shape, 4)).astype(np.float32)
+    steps = PackedSteps.of(tf.constant(MASK))
+    states = layer.states_of(steps, steps.pack(inputs), steps.pack(attention))
+    assert states.shape == (MASK.sum(), 4, 3)
+    for one in range(4):
+        expected = augru(layer, inputs, attention[..., one], MASK)
+        np.testing.assert_allclose(steps.passed_on(states[:, one]), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_without_attention_it_is_the_gru_of_keras() -> None:

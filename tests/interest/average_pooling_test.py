@@ -16,6 +16,12 @@ def test_it_is_the_mean_of_the_real_behaviours() -> None:
     np.testing.assert_allclose(output, expected)
 
 
+def test_all_candidates_have_the_one_mean() -> None:
+    history, mask = tf.constant([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]]), tf.constant([[True, True, False]])
+    output = AveragePooling()(tf.zeros([1, 3, 2]), history, mask=mask)
+    np.testing.assert_allclose(output, [[[2.0, 4.0], [2.0, 4.0], [2.0, 4.0]]])
+
+
 def test_the_target_does_not_matter() -> None:
     history = tf.random.normal([3, 4, 2])
     layer = AveragePooling()

@@ -26,7 +26,18 @@ def test_weighted_sum() -> None:
     [
         ((2, 4), (2, 5, 3), None, r"same batch size and last dimension. Received: shapes \(2, 4\) and \(2, 5, 3\)"),
         ((3, 4), (2, 5, 4), None, r"same batch size and last dimension. Received: shapes \(3, 4\) and \(2, 5, 4\)"),
-        ((2, 1, 1, 4), (2, 5, 4), None, r"`target\w*` must have the shape \[batch, dim\].* shape \(2, 1, 1, 4\)"),
+        (
+            (3, 9, 4),
+            (2, 5, 4),
+            None,
+            r"same batch size and last dimension. Received: shapes \(3, 9, 4\) and \(2, 5, 4\)",
+        ),
+        (
+            (2, 1, 1, 4),
+            (2, 5, 4),
+            None,
+            r"`target\w*` must have the shape \[batch, dim\] or \[batch, candidates, dim\]. Received: .*2, 1, 1, 4\)",
+        ),
         ((2, 4), (2, 4), None, r"`history\w*` must have the shape \[batch, length, dim\]. Received: shape \(2, 4\)"),
         ((2, 4), (2, 5, 4), (2, 6), r"`mask` must have the shape .* \(2, 5\). Received: shape \(2, 6\)"),
         ((2, 4), (2, 5, 4), (2,), r"`mask` must have the shape .* \(2, 5\). Received: shape \(2,\)"),

@@ -86,6 +86,17 @@ def test_against_numpy(arguments: dict[str, Any], with_mask: bool, with_gaps: bo
     np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_candidates_against_numpy(blocks: int) -> None:
+    layer = trained(blocks=blocks)
+    _, history, gaps = batch()
+    targets = np.random.default_rng(3).normal(size=(3, 2, 3)).astype(np.float32)
+    output = layer(targets, history, mask=MASK, time_gaps=gaps)
+    for candidate in range(2):
+        expected = bst(layer, targets[:, candidate], history, MASK, gaps)
+        np.testing.assert_allclose(output[:, candidate], expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(("dim", "heads", "width"), [(8, 2, 4), (7, 2, 4), (3, 8, 1)])
 def test_heads_share_the_dimension_rounded_up(dim: int, heads: int, width: int) -> None:
     layer = BST(heads, time_dim=0)

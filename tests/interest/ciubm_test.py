@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest import DIN, UBMS, AveragePooling, CiUBM, ContentInterest, FusionInterest
+from mim_tf.interest import DIN, UBMS, AveragePooling, CiUBM, ContentInterest, FusionInterest, UserState
 from mim_tf.interest.ciubm import call_arguments
 
 pytestmark = pytest.mark.both_kerases
@@ -186,6 +186,129 @@ def test_an_inner_model_that_takes_any_keyword_gets_what_is_given() -> None:
     assert id_interest(Wrapper(1))[0] == 1
 
 
+CANDIDATES = 3
+
+
+def of_candidates(ubm: keras.layers.Layer) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Arguments with several candidates per user, and the same with each as a user of its own."""
+    rng = np.random.default_rng(9)
+    together: dict[str, np.ndarray] = {**batch(), "mask": np.array([[True] * 5, [True, True, False, False, False]])}
+    together["target"] = rng.normal(size=(2, CANDIDATES, 4)).astype(np.float32)
+    together["target_content"] = rng.normal(size=(2, CANDIDATES, 3)).astype(np.float32)
+    details = {"time_gaps": DETAILS["time_gaps"], "same_category": rng.random((2, CANDIDATES, 5)) < 0.5}
+    together |= {name: details[name] for name in call_arguments(ubm)}
+    apart = {
+        name: value.reshape(2 * CANDIDATES, *value.shape[2:])
+        if name in ("target", "target_content", "same_category")
+        else np.repeat(value, CANDIDATES, axis=0)
+        for name, value in together.items()
+    }
+    return together, apart
+
+
+class OfOneTarget(NewestBehaviour):
+    """One that takes a single target per user and no other shapes, and shows all of its arguments."""
+
+    def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None, **kwargs: Any) -> tf.Tensor:
+        users, length = mask.shape
+        assert (target.shape, history.shape) == ((users, 4), (users, length, 4))
+        seconds, same = (tf.cast(tf.ensure_shape(kwargs[n], mask.shape), tf.float32) for n in sorted(DETAILS)[::-1])
+        weights = tf.cast(mask, tf.float32) * seconds * (1 + same)
+        return target * tf.reduce_sum(weights[..., tf.newaxis] * history, axis=1)
+
+
+@pytest.mark.parametrize("make", [DIN, UBMS["twin"], lambda: OfOneTarget(4)])
+def test_many_candidates_of_a_user(make: Any) -> None:
+    inner = make()
+    together, apart = of_candidates(inner)
+    layer = CiUBM(inner)
+    expected = np.asarray(layer(**apart)).reshape(2, CANDIDATES, -1)
+    np.testing.assert_allclose(layer(**together), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [DIN, lambda: NewestBehaviour(6)])
+def test_many_candidates_of_unknown_number(make: Any) -> None:
+    layer = CiUBM(make())
+    together, apart = of_candidates(layer.id_interest)
+    dims = {"target": 4, "history": 4, "target_content": 3, "history_content": 3}
+    specs = {
+        name: tf.TensorSpec([None, None, dims[name]] if name in dims else [None] * value.ndim, value.dtype)
+        for name, value in together.items()
+    }
+    traced = tf.function(lambda arguments: layer(**arguments), input_signature=[specs])
+    expected = np.asarray(layer(**apart)).reshape(2, CANDIDATES, -1)
+    assert traced.get_concrete_function().structured_outputs.shape[-1] == expected.shape[-1]
+    np.testing.assert_allclose(traced(together), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_categories_of_a_single_target_beside_candidates() -> None:
+    together, _ = of_candidates(OfOneTarget(4))
+    together["same_category"] = together["same_category"][:, 0]
+    with pytest.raises(ValueError, match=r"`same_category` must have the shape \[batch, candidates, length\]"):
+        CiUBM(OfOneTarget(4))(**together)
+
+
+@pytest.mark.parametrize("candidates", [False, True])
+@pytest.mark.parametrize(("content", "fusion"), [(True, True), (True, False), (False, True)])
+def test_a_state_takes_the_place_of_the_history(candidates: bool, content: bool, fusion: bool) -> None:
+    together, apart = of_candidates(AveragePooling())
+    inputs = together if candidates else apart
+    layer = CiUBM(AveragePooling(), content=content, fusion=fusion)
+    expected = layer(**inputs)
+    state = UserState.from_history(inputs["history_content"], inputs["history"], inputs["mask"])
+    del inputs["history_content"]
+    np.testing.assert_allclose(layer(**inputs, user_state=state), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_beside_a_state_the_history_is_the_id_interests_alone() -> None:
+    together, _ = of_candidates(AveragePooling())
+    state = UserState.from_history(together["history_content"], together["history"], together["mask"])
+    newest = {"history": np.full((2, 1, 4), 7.0, np.float32), "mask": np.ones((2, 1), bool)}
+    whole, layer = np.asarray(CiUBM(AveragePooling())(**together)), CiUBM(AveragePooling())
+    output = layer(together["target"], target_content=together["target_content"], **newest, user_state=state)
+    np.testing.assert_array_equal(output[..., :4], np.full((2, CANDIDATES, 4), 7.0))
+    np.testing.assert_allclose(output[..., 4:], whole[..., 4:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_state_is_not_rounded_to_half_precision(policy: str) -> None:
+    # (-4,097 + 4,096) / sqrt(2). Neither half precision has 4,097: rounded to 4,096 it would leave nothing.
+    state = UserState(tf.constant([[[4097.0, 4096.0], [0.0, 0.0]]], tf.float64), tf.zeros([1, 1, 2], tf.float64))
+    target_content = tf.constant([[-1.0, 1.0]], tf.float16)
+    output = CiUBM(None, fusion=False, dtype=policy)(
+        tf.zeros([1, 1]), tf.zeros([1, 1, 1]), target_content, user_state=state
+    )
+    np.testing.assert_allclose(tf.cast(output, tf.float32), [[-(0.5**0.5), 0.0]], rtol=1e-2)
+
+
+def test_a_functional_model_of_a_state() -> None:
+    together, _ = of_candidates(AveragePooling())
+    state = UserState.from_history(together["history_content"], together["history"], together["mask"])
+    entries = {
+        "target": keras.Input([None, 4]),
+        "history": keras.Input([None, 4]),
+        "target_content": keras.Input([None, 3]),
+        "mask": keras.Input([None], dtype="bool"),
+    }
+    of_state = UserState(keras.Input([3, 3], dtype="float64"), keras.Input([4, 3], dtype="float64"))
+    layer = CiUBM(AveragePooling())
+    model = keras.Model([*entries.values(), *of_state], layer(**entries, user_state=of_state))
+    output = model([tf.constant(together[name]) for name in entries] + [*state])
+    np.testing.assert_allclose(output, layer(**together), rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_without_the_targets_contents() -> None:
+    inputs = {name: value for name, value in batch().items() if name in ("target", "history")}
+    with pytest.raises(ValueError, match=r"for content and fusion interest. Received: None for target_content"):
+        CiUBM(AveragePooling())(**inputs, user_state=UserState.empty(2, 4, 3))
+
+
+def test_a_state_of_other_users() -> None:
+    inputs = batch()
+    with pytest.raises(ValueError, match="`target_embedding` and `the state` must have the same batch size"):
+        CiUBM(AveragePooling())(**inputs, user_state=UserState.empty(5, 4, 3))
+
+
 ENTRIES = {
     "target": ((4,), "float32"),
     "history": ((None, 4), "float32"),
@@ -230,7 +353,8 @@ MISMATCHES = pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
         ("target_content", (5,), "`target_content` and `history_content` must have the same batch size and last dim"),
-        ("target_content", (2, 3), r"`target_content` must have the shape \[batch, dim\]"),
+        ("target_content", (2, 3), "`target` and `target_content` must have the same batch size, and candidates if"),
+        ("target", (7, 4), "`target` and `target_content` must have the same batch size, and candidates if any"),
         ("history_content", (3,), r"`history_content` must have the shape \[batch, length, dim\]"),
         ("history", (6, 4), "`history` and `history_content` must have the same batch size and length"),
         ("target", (5,), "`target` and `history` must have the same batch size and last dimension"),

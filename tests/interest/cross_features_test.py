@@ -6,7 +6,7 @@ from mim_tf.interest.cross_features import category_flags, time_gap_features
 from mim_tf.interest.time_gap_embedding import TimeGapEmbedding
 
 pytestmark = pytest.mark.both_kerases
-HISTORY = tf.ones([2, 3, 4])
+TARGET, CANDIDATES, HISTORY = tf.ones([2, 4]), tf.ones([2, 5, 4]), tf.ones([2, 3, 4])
 
 
 def numbered() -> TimeGapEmbedding:
@@ -51,9 +51,26 @@ def test_gaps_of_another_shape() -> None:
 
 def test_categories_that_are_not_boolean() -> None:
     with pytest.raises(TypeError, match=r"`same_category` must be boolean. Received: dtype int64"):
-        category_flags(np.ones((2, 3), np.int64), HISTORY)
+        category_flags(np.ones((2, 3), np.int64), TARGET, HISTORY)
 
 
-def test_categories_of_another_shape() -> None:
-    with pytest.raises(ValueError, match=r"`same_category` must have the shape .* Received: shape \(3, 3\)"):
-        category_flags(np.ones((3, 3), bool), HISTORY)
+def test_flags_of_a_single_target_are_those_of_a_candidate_alone() -> None:
+    flags = np.array([[True, False, True], [False, False, True]])
+    np.testing.assert_array_equal(category_flags(flags, TARGET, HISTORY), flags[:, np.newaxis])
+    np.testing.assert_array_equal(
+        category_flags(flags[:, np.newaxis], CANDIDATES[:, :1], HISTORY), flags[:, np.newaxis]
+    )
+
+
+@pytest.mark.parametrize(
+    ("candidates", "shape", "message"),
+    [
+        (False, (3, 3), r"\[batch, length\], \(2, 3\). Received: shape \(3, 3\)"),
+        (False, (2, 5, 3), r"\[batch, length\], \(2, 3\). Received: shape \(2, 5, 3\)"),
+        (True, (2, 3), r"\[batch, candidates, length\], \(2, 5, 3\). Received: shape \(2, 3\)"),
+        (True, (2, 4, 3), r"\[batch, candidates, length\], \(2, 5, 3\). Received: shape \(2, 4, 3\)"),
+    ],
+)
+def test_categories_of_another_shape(candidates: bool, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match="`same_category` must have the shape " + message):
+        category_flags(np.ones(shape, bool), CANDIDATES if candidates else TARGET, HISTORY)

@@ -90,6 +90,18 @@ def test_against_numpy(mask: np.ndarray | None) -> None:
     np.testing.assert_array_equal(layer(target, history, mask=mask), output)
 
 
+def test_candidates_against_numpy_and_the_loss_once_a_user() -> None:
+    layer = trained(auxiliary_weight=0.5)
+    _, history = batch()
+    targets = np.random.default_rng(3).normal(size=(4, 2, 3)).astype(np.float32)
+    output = layer(targets, history, mask=MASK, training=True)
+    for candidate in range(2):
+        expected, interests = dien(layer, targets[:, candidate], history, MASK)
+        np.testing.assert_allclose(output[:, candidate], expected, rtol=1e-4, atol=1e-6)
+    (loss,) = layer.losses
+    np.testing.assert_allclose(loss, 0.5 * auxiliary_loss(interests, history, MASK), rtol=1e-5)
+
+
 def test_gradients_against_numeric_differentiation() -> None:
     layer = trained(auxiliary_weight=0.5, dtype="float64")
     target, history = (values.astype(np.float64) for values in batch())

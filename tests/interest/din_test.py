@@ -65,6 +65,8 @@ def test_by_hand() -> None:
     # t = 2, h = 4: 2 - 4 - 1   + 2    = -1, a = 1
     # 7 * 1 + 1 * 4 = 11. With a softmax it would lie between 1 and 4.
     np.testing.assert_allclose(layer(tf.constant([[2.0]]), tf.constant([[[1.0], [4.0]]])), [[11.0]])
+    # t = -1, h = 1: -1 - 1 - 1 - 0.25 < 0, a = 1;  h = 4: -1 - 4 - 2.5 - 1 < 0, a = 1
+    np.testing.assert_allclose(layer(tf.constant([[[2.0], [-1.0]]]), tf.constant([[[1.0], [4.0]]])), [[[11.0], [5.0]]])
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "dice"])

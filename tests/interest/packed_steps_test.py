@@ -27,9 +27,12 @@ def test_there_and_back_by_hand() -> None:
     packed = steps.pack(values[..., tf.newaxis])
     np.testing.assert_array_equal(packed[:, 0], [3, 1, 6, 4, 2, 5])
     np.testing.assert_array_equal(steps.pack(values), packed[:, 0])
+    unpacked = [[1, 0, 2, 0], [0, 0, 0, 0], [3, 4, 0, 5], [0, 0, 0, 6]]
+    np.testing.assert_array_equal(steps.unpack(packed)[..., 0], unpacked)
     passed_on = [[1, 1, 2, 2], [0, 0, 0, 0], [3, 4, 4, 5], [0, 0, 0, 6]]
     np.testing.assert_array_equal(steps.passed_on(packed)[..., 0], passed_on)
     np.testing.assert_array_equal(steps.last_of(packed)[:, 0], [2, 0, 5, 6])
+    np.testing.assert_array_equal(steps.last_of(packed[..., tf.newaxis])[:, 0, 0], [2, 0, 5, 6])
 
 
 @pytest.mark.parametrize(("users", "length"), [(7, 12), (7, 0), (0, 12), (1, 1)])

@@ -97,6 +97,10 @@ def test_hard_search_by_hand() -> None:
     same_category = [[True, True, False, True, False]]
     output = layer(tf.constant([[1.0]]), tf.constant(history), same_category=tf.constant(same_category))
     np.testing.assert_allclose(output, [[7.5 * np.log(3.0)]], rtol=1e-5)
+    # Two candidates more: only 8 is of the second one's category, and nothing of the third one's.
+    same_category = [[same_category[0], [False, False, False, False, True], [False] * 5]]
+    output = layer(tf.ones([1, 3, 1]), tf.constant(history), same_category=tf.constant(same_category))
+    np.testing.assert_allclose(output, [[[7.5 * np.log(3.0)], [80.0], [0.0]]], rtol=1e-5)
 
 
 def moved(layer: SIM, inputs: dict[str, np.ndarray], behaviour: int) -> np.ndarray:

@@ -133,12 +133,15 @@ def test_by_hand() -> None:
     layer.value.assign([[[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]])  # h_i, and the category's feature
     layer.output_kernel.assign([[[1.0], [100.0], [0.0], [0.0]]])
     # alpha = (5, 4, log 3 + 6, 6): the last two are found, with weights 3/4 and 1/4, and both have the feature 2.
-    output = layer(
-        tf.constant([[1.0]]),
-        tf.constant([[[5.0], [4.0], [np.log(3.0)], [0.0]]]),
-        same_category=tf.constant([[False, False, True, True]]),
-    )
+    history, same_category = tf.constant([[[5.0], [4.0], [np.log(3.0)], [0.0]]]), [False, False, True, True]
+    output = layer(tf.constant([[1.0]]), history, same_category=tf.constant([same_category]))
     np.testing.assert_allclose(output, [[0.75 * np.log(3.0) + 200.0]], rtol=1e-6)
+    # A second candidate, -log 3 of another category: alpha = -log 3 h_i finds log 3 and 0, the feature 0 of both.
+    # Their weights are as 3^-log 3 to 1.
+    targets, flags = tf.constant([[[1.0], [-np.log(3.0)]]], tf.float32), tf.constant([[same_category, [False] * 4]])
+    share = 3 ** -np.log(3.0) / (3 ** -np.log(3.0) + 1)
+    output = layer(targets, history, same_category=flags)
+    np.testing.assert_allclose(output, [[[0.75 * np.log(3.0) + 200.0], [share * np.log(3.0)]]], rtol=1e-6)
 
 
 def test_a_head_attends_to_what_it_finds_alone() -> None:

@@ -110,7 +110,7 @@ def test_only_models_that_ask_for_time_want_it() -> None:
     for ubm in ("bst", "sim", "twin"):
         click_network = network(UBMS[ubm](), content=False, fusion=False)
         assert {"timestamp", "history_timestamp"} <= set(click_network.fields)
-        with pytest.raises(ValueError, match=r"Received: none of timestamp, history_timestamp\."):
+        with pytest.raises(ValueError, match=r"Received: none of history_timestamp, timestamp\."):
             click_network(timeless)
 
 
@@ -133,8 +133,9 @@ def test_string_ids_pad_with_the_empty_string() -> None:
     np.testing.assert_array_equal(behaviour_mask(tf.constant([[0, -1]], tf.int64)), [[True, False]])
 
 
-def with_features(**changes: Any) -> RankingNetwork:
+def with_features(ubm: keras.layers.Layer | None = None, **changes: Any) -> RankingNetwork:
     return network(
+        ubm,
         item_features={"colour": VocabularyEmbedding(["red", "blue"], 3), "price": Standardised(10.0, 5.0)},
         impression_features={"hour": BucketisedEmbedding([6.0, 18.0], 2), "device": HashedEmbedding(16, 2)},
         query=True,
@@ -172,6 +173,37 @@ def test_every_feature_matters_and_is_asked_for() -> None:
         assert np.abs(ranker.logits(featured() | {name: column}) - before).min() > 1e-6, name
         with pytest.raises(ValueError, match=rf"Received: none of {name}\."):
             ranker.logits({field: value for field, value in featured().items() if field != name})
+
+
+def of_users(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Three users and for each of them the items of all three as candidates, at once and as nine rows."""
+    targets = [name for name in batch if name.startswith("item_") or name == "category"]
+    at_once = batch | {name: tf.stack([batch[name]] * 3) for name in targets}
+    rows = {name: tf.repeat(column, 3, axis=0) for name, column in batch.items()}
+    return at_once, rows | {name: tf.tile(batch[name], [3]) for name in targets}
+
+
+@pytest.mark.parametrize("ubm", sorted(UBMS))
+def test_candidates_of_a_user_at_once_are_scored_as_in_rows_of_their_own(ubm: str) -> None:
+    ranker = awakened(Ranker(with_features(ubm=UBMS[ubm]()), table(), 0.5), featured())
+    at_once, rows = of_users(featured())
+    expected = np.reshape(ranker.probabilities(rows), [3, 3])
+    np.testing.assert_allclose(ranker.probabilities(at_once), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("content", "fusion"), [(True, False), (False, True), (True, True)])
+def test_a_state_stands_for_a_history(content: bool, fusion: bool) -> None:
+    """One half of the history after the other is summed up; the ID interest, without which it shows, is off."""
+    click_network = RankingNetwork(None, content=content, fusion=fusion, **SMALL, tower=DeepCTR((8,)))
+    ranker = awakened(Ranker(click_network, table()), features())
+    at_once, _ = of_users(features())
+    histories = {name: column for name, column in at_once.items() if name.startswith("history_")}
+    state = ranker.user_state({name: column[:, :3] for name, column in histories.items()})
+    state = ranker.user_state({name: column[:, 3:] for name, column in histories.items()}, state)
+    nothing = {name: column[:, :0] for name, column in histories.items()}
+    for batch in (features(), at_once):
+        summed_up = ranker.probabilities(batch | nothing | {"state": state})
+        np.testing.assert_allclose(summed_up, ranker.probabilities(batch), rtol=1e-5)
 
 
 def test_the_cosine_of_query_and_item_by_hand() -> None:
