@@ -1,4 +1,4 @@
-"""Checking the shop's images one by one with the very op that training decodes them with."""
+"""Checking the shop's images one by one with the very graph that training decodes them with."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mim_tf.data.rejects import REASON, Reason
 from mim_tf.data.sources import ROW
+from mim_tf.image_decoding import decode_image
 
 IMAGE = "image"
 _SCHEMA = pa.schema([(ROW, pa.int64()), (IMAGE, pa.binary()), (REASON, pa.string())])
@@ -26,7 +27,7 @@ Checked = tuple[bytes | None, Reason | None]
 def decodes(image: bytes) -> bool:
     """Whether training can decode these bytes."""
     try:
-        tf.io.decode_image(image, channels=3, expand_animations=False)
+        decode_image(image)
     except tf.errors.OpError:  # damaged, of no format that it knows, or larger than it takes
         return False
     return True

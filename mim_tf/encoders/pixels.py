@@ -7,6 +7,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from mim_tf.image_decoding import decode_image
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 IMAGE_SIZE = 224  # pixels, where nothing else is said
@@ -50,7 +52,7 @@ class Pixels:
         return round(scaled) if self.rounded else int(scaled)
 
     def decode(self, image: tf.Tensor, size: int) -> tf.Tensor:
-        """Pixels of one encoded image (JPEG, PNG, GIF's first frame, BMP); grey and palette images become RGB.
+        """Pixels of one encoded image, of the formats and within the limits of `decode_image`.
 
         Args:
             image: scalar string, the encoded bytes.
@@ -58,8 +60,11 @@ class Pixels:
 
         Returns:
             `[size, size, 3]` float32, whole numbers in 0..255.
+
+        Raises:
+            InvalidArgumentError: it cannot be decoded, or is too large.
         """
-        pixels = _decode(image)
+        pixels = decode_image(image)
         height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
         scaled_height = scaled_width = self.scaled_side(size)
         if self.crop is not None and not self.squeezed:
@@ -91,14 +96,3 @@ class Pixels:
 
 
 SQUEEZED = Pixels()
-
-
-def _decode(image: tf.Tensor) -> tf.Tensor:
-    """`[height, width, 3]` uint8. JPEG goes its own way for the accurate cosine transform, which Pillow uses."""
-    pixels = tf.cond(
-        tf.io.is_jpeg(image),
-        lambda: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(image, channels=3, expand_animations=False),
-    )
-    pixels.set_shape([None, None, 3])
-    return pixels

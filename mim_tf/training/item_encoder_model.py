@@ -22,10 +22,11 @@ def save_item_encoder_model(represent: StageFolder, encoder: ItemEncoder) -> Non
     It holds
 
         embed(images [n] string, titles [n] string) -> h_MM [n, dim] float32
+        embed_query(images [n] string) -> h_q = F_V(q) [n, dim] float32, not normalised: equation (2)
 
-    from encoded bytes, in inference mode and with stock ops but for TF Text's, and `learning`, the list of its
-    trainable variables. The encoders are of Keras 3 and TFRS needs tf_keras: neither knows the other's layers, but both
-    know variables and functions.
+    from encoded bytes, in inference mode and with stock ops but for TF Text's; `learning`, the list of its trainable
+    variables; and `vision`, the list of those that `embed_query` reads. The encoders are of Keras 3 and TFRS needs
+    tf_keras: neither knows the other's layers, but both know variables and functions.
     """
     folder = _folder(represent)
     if folder.exists():
@@ -38,7 +39,7 @@ def save_item_encoder_model(represent: StageFolder, encoder: ItemEncoder) -> Non
 
 
 def load_item_encoder_model(represent: StageFolder) -> Any:
-    """What `save_item_encoder_model` left: an object with `embed` and `learning`.
+    """What `save_item_encoder_model` left: an object with `embed`, `embed_query`, `learning` and `vision`.
 
     Raises:
         StageError: there is none, as where an earlier release ran the stage.
@@ -54,19 +55,26 @@ def _folder(represent: StageFolder) -> Path:
 
 
 def _module_of(encoder: ItemEncoder) -> tf.Module:
-    """The encoder's variables and one function, without the Keras layers, which would bring functions of their own."""
+    """The encoder's variables and two functions, without the Keras layers, which would bring functions of their own."""
     size = encoder.vision.image_size
     pixels = tf.TensorSpec([size, size, 3], tf.float32)
     strings = tf.TensorSpec([None], tf.string)
 
+    def decode(images: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(encoder.vision.decode, images, fn_output_signature=pixels)
+
     @tf.function(input_signature=[strings, strings])
     def embed(images: tf.Tensor, titles: tf.Tensor) -> tf.Tensor:
-        decoded = tf.map_fn(encoder.vision.decode, images, fn_output_signature=pixels)
-        return encoder(decoded, encoder.text.tokenize(titles), training=False).fused
+        return encoder(decode(images), encoder.text.tokenize(titles), training=False).fused
+
+    @tf.function(input_signature=[strings])
+    def embed_query(images: tf.Tensor) -> tf.Tensor:
+        return encoder.vision(decode(images), training=False)
 
     module = tf.Module(name="item_encoder_model")
-    module.embed = embed
+    module.embed, module.embed_query = embed, embed_query
     module.learning = [variable.value for variable in encoder.trainable_variables]
     module.constant = [variable.value for variable in encoder.non_trainable_variables]
+    module.vision = [variable.value for variable in encoder.vision.variables]
     module.tokenizer = encoder.text.tokenizer  # may own tables of its pieces
     return module
