@@ -345,6 +345,9 @@ class RankSettings(Section):
         return self
 
 
+ITEM_ENCODER, QUERY_ENCODER = "item_encoder", "query_encoder"  # as models
+
+
 class ExportSettings(Section):
     """The SavedModel."""
 
@@ -355,8 +358,23 @@ class ExportSettings(Section):
 
     @model_validator(mode="after")
     def _a_name_of_its_own(self) -> Self:
-        if self.model_name == "item_encoder":
-            raise ValueError("`model_name` must not be item_encoder, which is the encoder's own")
+        if self.model_name in (ITEM_ENCODER, QUERY_ENCODER):
+            raise ValueError(f"`model_name` must not be {self.model_name}, which is the encoder's own")
+        return self
+
+
+class TlsSettings(Section):
+    """How connections to servers are encrypted; files are PEM."""
+
+    roots: str | None = Field(None, description="authorities that may have signed the servers'; null: public ones")
+    certificate: str | None = Field(None, description="this client's, for servers that ask for one")
+    key: str | None = Field(None, description="private key of `certificate`, without a password")
+    server_name: str | None = Field(None, description="that the servers' certificates hold; null: each server's host")
+
+    @model_validator(mode="after")
+    def _certificates_have_keys(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("`certificate` and `key` must be given together")
         return self
 
 
@@ -371,6 +389,7 @@ class RealtimeSettings(Section):
     batch_size: int = Field(32, ge=1, description="items embedded at once")
     encoder: str | None = Field(None, description="host:port of a server of item_encoder; null: in this process")
     servers: tuple[str, ...] = Field((), description="host:port/model of every server that holds a table")
+    tls: TlsSettings | None = Field(None, description="for `encoder` and `servers`; null: they are not encrypted")
     metrics_host: str = Field("127.0.0.1", description="address at which Prometheus may ask")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="port for Prometheus; 0: a free one; null: none")
     compact_every: int = Field(300, ge=1, description="commits after which the store is compacted")

@@ -64,6 +64,7 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
             "rank={strategy: parameter_server, embeddings: encoder}",
             r"`rank`: `embeddings: encoder` reads images in the process that trains.*set `strategy` to one_device",
         ),
+        ("realtime.tls={key: client.key}", r"`realtime\.tls`: `certificate` and `key` must be given together"),
         ("rank.ubm", r"--set must be section\.key=value\. Received: 'rank\.ubm'"),
         ("data.items.path=x", r"--set data\.items\.path: 'items' is a value, not a section"),
         ("rank.ubm=[", r"--set rank\.ubm: the value is not valid YAML"),

@@ -24,6 +24,7 @@ from mim_tf.realtime.source import Source
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.realtime.window import Limits, Window
 from mim_tf.representation import EmbeddingStore
+from mim_tf.serving.client_tls import Tls
 from mim_tf.settings import RealtimeSettings, Settings
 from mim_tf.training.item_encoder_model import load_item_encoder_model
 from mim_tf.training.represent import fingerprint_file, store_path
@@ -43,6 +44,7 @@ def assemble(settings: Settings, workdir: Path, state: Path, stopping: Callable[
     Raises:
         DataError: the source is not there.
         SettingsError: a server's address is none.
+        ServingError: a file of `realtime.tls` is not what it should be.
         StageError: the store is of another encoder.
     """
     options, represent = settings.realtime, StageFolder(workdir, "represent")
@@ -52,13 +54,14 @@ def assemble(settings: Settings, workdir: Path, state: Path, stopping: Callable[
     if store.encoder not in (None, fingerprint):
         raise StageError(f"{path} must hold embeddings of {fingerprint}. Received: of {store.encoder}.")
     metrics = Metrics()
+    tls = Tls(**options.tls.model_dump()) if options.tls else None
     with ExitStack() as closing:
         source = _source(options, state)
         closing.callback(source.close)
         dead_letters = DeadLetters(state / "dead_letters.jsonl")
-        publishers = [Publisher(TableServer(address), path, metrics) for address in options.servers]
+        publishers = [Publisher(TableServer(address, tls=tls), path, metrics) for address in options.servers]
         embed = (
-            remote_embed(options.encoder)
+            remote_embed(options.encoder, tls=tls)
             if options.encoder
             else local_embed(load_item_encoder_model(represent), fingerprint)
         )

@@ -13,8 +13,8 @@ import tensorflow as tf
 from mim_tf.errors import ServingError, SettingsError
 from mim_tf.realtime.event import Event
 from mim_tf.serving.client import Client
-
-MODEL = "item_encoder"  # as `mim_tf.export --encoder` names it
+from mim_tf.serving.client_tls import Tls
+from mim_tf.settings import ITEM_ENCODER
 
 # Embeddings [n, dim] float32 of n encoded images and titles, and the fingerprint of the encoder.
 Embed = Callable[[Sequence[bytes], Sequence[str]], tuple[np.ndarray, str]]
@@ -102,24 +102,30 @@ def local_embed(model: Any, fingerprint: str) -> Embed:
         try:
             return model.embed(tf.constant(images), tf.constant(titles)).numpy(), fingerprint
         except tf.errors.OpError as error:
-            raise ValueError(error.message.strip().split("\n")[0]) from error
+            # Before the reason TensorFlow writes where in the graph it was.
+            reason = error.message.rpartition("<stack traces unavailable>\n")[2]
+            raise ValueError(reason.strip().split("\n")[0]) from error
 
     return embed
 
 
-def remote_embed(address: str, timeout: float = 30.0) -> Embed:
+def remote_embed(address: str, timeout: float = 30.0, tls: Tls | None = None) -> Embed:
     """An encoder behind gRPC: the model `item_encoder` of a server.
 
     Args:
         address: `host:port`.
         timeout: longest wait for a batch, seconds.
+        tls: how the connection is encrypted; None for not at all.
+
+    Raises:
+        ServingError: a file of `tls` is not what it should be.
     """
-    client = Client(address, timeout=timeout)
+    client = Client(address, timeout=timeout, tls=tls)
 
     def embed(images: Sequence[bytes], titles: Sequence[str]) -> tuple[np.ndarray, str]:
         inputs = {"image": np.array(images, object), "title": np.array(titles, object)}
         try:
-            answer = client.predict(MODEL, inputs, signature="embed")
+            answer = client.predict(ITEM_ENCODER, inputs, signature="embed")
         except ServingError as error:
             cause = error.__cause__
             if isinstance(cause, grpc.RpcError) and cause.code() == grpc.StatusCode.INVALID_ARGUMENT:

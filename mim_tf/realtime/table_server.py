@@ -10,6 +10,7 @@ import numpy as np
 from mim_tf.errors import ServingError, SettingsError
 from mim_tf.representation import EmbeddingStore, StoredEmbeddings
 from mim_tf.serving.client import Client
+from mim_tf.serving.client_tls import Tls
 
 _ROWS_AT_ONCE = 1000  # of an upsert: about 10 ms of a server's time
 
@@ -32,17 +33,19 @@ class TableServer:
     Args:
         address: `host:port/model`.
         timeout: longest wait for an answer, seconds.
+        tls: how the connection is encrypted; None for not at all.
 
     Raises:
         SettingsError: the address is none.
+        ServingError: a file of `tls` is not what it should be.
     """
 
-    def __init__(self, address: str, timeout: float = 5.0):
+    def __init__(self, address: str, timeout: float = 5.0, tls: Tls | None = None):
         host, _, self._model = address.partition("/")
         if not host or not self._model or "/" in self._model:
             raise SettingsError(f"`realtime.servers` must be host:port/model. Received: {address!r}.")
         self.address = address
-        self._client = Client(host, timeout=timeout)
+        self._client = Client(host, timeout=timeout, tls=tls)
 
     def state(self) -> TableState:
         """Ask the server.

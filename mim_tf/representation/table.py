@@ -13,7 +13,6 @@ from mim_tf.representation.row_precision import ROW_DTYPES, dequantise, quantise
 from mim_tf.representation.stored_embeddings import StoredEmbeddings
 from mim_tf.representation.upsert_checks import follows, next_of, upsert_checks
 
-_ONE = np.ones(1, np.int64)
 _ITEMS_AT_ONCE = 2**16  # while a table is built; what it takes beside its rows
 
 
@@ -85,7 +84,7 @@ class EmbeddingTable(tf.Module):
 
     @property
     def sequence(self) -> tf.Tensor:
-        """How many changes the table has taken since it was built or loaded, int64 `[]`."""
+        """How many changes the table has taken since it was built or loaded, int64 `[]`; not those of nothing."""
         return self._sequence[0]
 
     def lookup(self, item_ids: tf.Tensor) -> tf.Tensor:
@@ -167,7 +166,9 @@ class EmbeddingTable(tf.Module):
         if sequence is not None:
             checks.append(next_of(self.sequence, _highest(sequence)))
         with tf.control_dependencies(checks):
-            counted = tf.raw_ops.ResourceScatterNdAdd(ref=self._sequence.handle, indices=[[0]], updates=_ONE)
+            changes = (version > held) | ((version >= held) & (tf.size(item_ids) > 0))
+            taken = tf.cast([changes], tf.int64)
+            counted = tf.raw_ops.ResourceScatterNdAdd(ref=self._sequence.handle, indices=[[0]], updates=taken)
         with tf.control_dependencies([counted]):
             items = tf.where(version >= held, tf.size(item_ids), 0)  # none of a change that it has
         item_ids, rows, embeddings = item_ids[:items], rows[:items], embeddings[:items]

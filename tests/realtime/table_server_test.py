@@ -2,7 +2,9 @@
 
 import shutil
 from contextlib import closing
+from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -11,7 +13,10 @@ from mim_tf.realtime import table_server
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.representation import EmbeddingStore
 from mim_tf.serving.client import Client
+from mim_tf.serving.client_tls import Tls
+from mim_tf.serving.server import Server
 from tests.realtime.conftest import Tables
+from tests.serving.certificates import Authority
 
 
 def caught_up(tables: Tables, port: int, name: str = "table") -> int:
@@ -27,6 +32,19 @@ def test_a_server_gets_what_it_lacks(tables: Tables) -> None:
     assert caught_up(tables, port) == tables.store.version == 4
     assert tables.held(port, [7, 8, 9, 10, 11]) == {7: 1, 8: 3, 9: 4, 10: 5}
     assert caught_up(tables, port) == 4
+
+
+def test_a_server_behind_tls(tables: Tables, tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "shop")
+    credentials = grpc.ssl_server_credentials([authority.sign("here", "127.0.0.1").read()])
+    tables.export()
+    with Server(tables.models, port=0, credentials=credentials) as server:
+        address = f"127.0.0.1:{server.port}/table"
+        tables.put({8: 3})
+        with closing(TableServer(address, tls=Tls(roots=authority.roots))) as known:
+            assert known.catch_up(tables.store).version == tables.store.version
+        with closing(TableServer(address)) as unencrypted, pytest.raises(ServingError, match="UNAVAILABLE"):
+            unencrypted.state()
 
 
 def test_a_server_that_was_down_catches_up_from_what_was_baked(tables: Tables) -> None:
