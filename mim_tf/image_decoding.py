@@ -8,8 +8,13 @@ MAX_PIXELS = 2**26
 """Of an image; a small file can declare many more, and they would be taken from memory."""
 MAX_SIDE = 2**15
 """Of an image, pixels: one of extreme proportions grows where its shorter side is enlarged."""
+MAX_BYTES = 2**25
+"""Of an encoded image: what is walked through byte by byte, or sent, must end."""
 
 _RULE = f"`image` must have at most {MAX_PIXELS} pixels, and {MAX_SIDE} on a side. Received width, height:"
+_SMALL = f"`image` must have at most {MAX_BYTES} bytes. Received:"
+_BLOCKS = 2**18  # of a GIF's frame: 64 MB of the largest ones, while a hostile file may be made of the smallest
+_EXTENSIONS = 1024  # before a GIF's first frame
 _STILL = "`image` must not be an animated WebP. Received one."
 
 
@@ -27,9 +32,12 @@ def decode_image(image: tf.Tensor) -> tf.Tensor:
         `[height, width, 3]` uint8.
 
     Raises:
-        InvalidArgumentError: the bytes are no such image, or cut off, or the image is larger than `MAX_PIXELS` or
-            `MAX_SIDE`.
+        InvalidArgumentError: the bytes are no such image, or cut off, or the image is larger than `MAX_PIXELS`,
+            `MAX_SIDE` or `MAX_BYTES`.
     """
+    size = tf.strings.length(image)
+    with tf.control_dependencies([_assert(size <= MAX_BYTES, [_SMALL, size])]):
+        image = tf.identity(image)
     pixels = tf.cond(tf.io.is_jpeg(image), lambda: _decode_jpeg(image), lambda: _decode_others(image))
     pixels.set_shape([None, None, 3])
     return pixels
@@ -98,20 +106,31 @@ def _decode_webp(image: tf.Tensor) -> tf.Tensor:
 
 def _decode_gif(image: tf.Tensor) -> tf.Tensor:
     """All that follows the first frame is cut off, since the decoder would unpack every frame there is."""
-    octets = tf.pad(tf.cast(tf.io.decode_raw(image, tf.uint8), tf.int32), [[0, 1024]])  # past the end all is zero
+    octets = tf.pad(tf.io.decode_raw(image, tf.uint8), [[0, 1024]])  # past the end all is zero
+
+    def number(at: tf.Tensor) -> tf.Tensor:
+        return tf.cast(octets[at], tf.int32)
 
     def table(flags: tf.Tensor) -> tf.Tensor:  # length of the colour table that these flags announce
         return tf.where(flags >= 0x80, 3 * tf.bitwise.left_shift(2, flags & 7), 0)
 
     def after_blocks(at: tf.Tensor) -> tf.Tensor:  # each begins with its length; one of none is the last
-        [last] = tf.while_loop(lambda at: octets[at] > 0, lambda at: [at + 1 + octets[at]], [at])
+        [last] = tf.while_loop(
+            lambda at: number(at) > 0, lambda at: [at + 1 + number(at)], [at], maximum_iterations=_BLOCKS
+        )
         return last + 1
 
-    start = 13 + table(octets[10])
-    [frame] = tf.while_loop(lambda at: tf.equal(octets[at], 0x21), lambda at: [after_blocks(at + 2)], [start])
-    sides = octets[frame + 5 : frame + 9 : 2] + 256 * octets[frame + 6 : frame + 10 : 2]
+    start = 13 + table(number(10))
+    [frame] = tf.while_loop(
+        lambda at: tf.equal(number(at), 0x21),
+        lambda at: [after_blocks(at + 2)],
+        [start],
+        maximum_iterations=_EXTENSIONS,
+    )
+    header = tf.cast(octets[frame + 5 : frame + 10], tf.int32)
+    sides = header[:4:2] + 256 * header[1:4:2]
     with tf.control_dependencies([_check(sides)]):
-        end = after_blocks(frame + 11 + table(octets[frame + 9]))
+        end = after_blocks(frame + 11 + table(header[4]))
         return tf.io.decode_gif(tf.strings.substr(image, 0, end) + b";")[0]
 
 

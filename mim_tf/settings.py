@@ -270,7 +270,7 @@ class VocabularySettings(Section):
     """A feature of few values, each with a row of its own."""
 
     kind: Literal["vocabulary"]
-    size: int = Field(10_000, ge=1, description="the most frequent values; all others share one row")
+    size: int = Field(10_000, ge=1, le=100_000, description="the most frequent values; all others share one row")
     dim: int = Field(8, ge=1, description="embedding dimension")
 
 
@@ -355,6 +355,13 @@ class ExportSettings(Section):
     spare: float = Field(
         0.25, ge=0, description="rows kept free for new items, as a share of those there; 1,024 or more"
     )
+    most_pairs: int = Field(
+        2**20,
+        ge=1,
+        description="of candidate and behaviour in a request, padding included: 1,000 candidates of a user with 1,048 "
+        "behaviours. A pair may take some kB for a while, so it bounds the memory of a request",
+    )
+    gate_seconds: float = Field(600.0, gt=0, description="that each process of the gate may take, loading included")
 
     @model_validator(mode="after")
     def _a_name_of_its_own(self) -> Self:

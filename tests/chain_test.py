@@ -297,6 +297,28 @@ def test_the_server_gives_the_training_models_numbers(
     np.testing.assert_allclose(one, trained[:1], atol=1e-6)
 
 
+def test_every_way_to_ask_gives_the_training_models_numbers(chain: Chain) -> None:
+    """In processes of their own: TensorFlow, its C API, the stand-in; TF Serving where there is one."""
+    from mim_tf.representation import EmbeddingStore
+
+    store = EmbeddingStore(chain.workdir / "represent" / "store.lance")
+    tags = store.tags
+    check = chain.run("serve_check", "--rows", "40")
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert store.tags == tags
+    ways, *lines = [line for line in check.stdout.splitlines() if not line.startswith("skipped: TF Serving")]
+    assert ways.split("  ")[-1] in ("stand-in REST", "TF Serving REST")
+    outputs = [line.split()[0] for line in lines]
+    for model, signature in (
+        ("whole/ranker", "rank_with_state.top_probability"),
+        ("whole/item_encoder", "embed.embedding"),
+        ("whole/query_encoder", "embed.embedding"),
+        ("sharded/ranker", "rank.probability"),
+        ("sharded/ranker_table_1", "lookup.embedding"),
+    ):
+        assert f"{model}.{signature}" in outputs
+
+
 def test_a_second_export_is_the_next_version(chain: Chain, exported: Path) -> None:
     run = chain.run("export", "--to", str(chain.models))
     assert Path(run.stdout.strip()) == exported.parent / str(int(exported.name) + 1)

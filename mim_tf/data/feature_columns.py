@@ -11,11 +11,11 @@ from mim_tf.data.record_schema import FIELDS, HISTORY_PREFIX, ITEM_AGE, ITEM_PRE
 from mim_tf.errors import DataError
 
 # What a user did tells the label, and `history` are the behaviours before they are parted into fields.
-# So do the embeddings that a ranker adds.
+# The last are the embeddings that a ranker adds, and what requests to a served one hold beside the fields.
 _TAKEN = (
     *FIELDS["impressions"],
     *(ITEM_AGE, QUERY_EMBEDDING, "action", "history"),
-    *("item_content", "history_content"),
+    *("item_content", "history_content", "history_length", "top_k", "state_content", "state_fusion", "state_model"),
 )
 _INTERNAL = "__"
 """How columns that only preparation knows begin."""

@@ -31,23 +31,25 @@ def main() -> None:
 
 def _rank_for_one_user(chain: DemoChain, address: str) -> None:
     """Ask for the products shown to one user in the validation days, best first."""
-    from mim_tf.demo.candidates import candidates_of_one_user
+    from mim_tf.demo.candidates import candidates_of_one_user, ranking_request
     from mim_tf.serving.client import Client
 
     rows = candidates_of_one_user(chain.workdir)
     with Client(address) as client:
         client.wait_until_ready(chain.model)
-        inputs = client.signatures(chain.model)["predict"].inputs
-        probabilities = client.predict(chain.model, {column: rows[column] for column in inputs})["probability"]
+        inputs = client.signatures(chain.model)["rank"].inputs
+        answer = client.predict(
+            chain.model, ranking_request(rows, inputs, top_k=len(rows["item_id"])), signature="rank"
+        )
     titles = chain.titles()
     history = [item for item in rows["history_item_id"][0] if item != -1]
     print(f"\nUser {rows['user_id'][0]} bought, latest last:")
     print("\n".join(f"  {titles[item]}" for item in history[-6:]))
     print("\nThe server's ranking of what was shown next, and what was bought of it:\n")
     print("  probability  bought  product")
-    for row in (-probabilities).argsort():
-        bought = "yes" if rows["label"][row] else ""
-        print(f"  {probabilities[row]:11.3f}  {bought:<6}  {titles[rows['item_id'][row]]}")
+    bought = dict(zip(rows["item_id"], rows["label"], strict=True))
+    for item, probability in zip(answer["top_item_id"][0], answer["top_probability"][0], strict=True):
+        print(f"  {probability:11.3f}  {'yes' if bought[item] else '':<6}  {titles[item]}")
     metrics = json.loads((chain.workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
     print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_base']:.4f} without.")
     print(f"Pictures of the training: tensorboard --logdir {chain.workdir}")

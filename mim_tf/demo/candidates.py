@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,20 @@ def candidates_of_one_user(workdir: Path, count: int = 12) -> dict[str, Any]:
         if name.startswith("history_") or name == "timestamp":  # as if all were shown at once
             candidates[name] = np.repeat(candidates[name][:1], len(rows), axis=0)
     return candidates
+
+
+def ranking_request(candidates: dict[str, Any], inputs: Iterable[str], top_k: int) -> dict[str, Any]:
+    """The request as the signature `rank` takes it: the user's side once.
+
+    Args:
+        candidates: a request to rank, as `candidates_of_one_user` gives it.
+        inputs: of the signature.
+        top_k: how many of the best are wanted.
+    """
+    of_items = {name for name in inputs if name == "category" or name.startswith("item_")}
+    request = {name: candidates[name][np.newaxis] for name in of_items}
+    of_user = {name: candidates[name][:1] for name in inputs if name not in of_items and name != "top_k"}
+    return request | of_user | {"top_k": np.array([top_k])}
 
 
 def with_items(candidates: dict[str, Any], item_ids: Sequence[int], categories: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from mim_tf.ranking.deep_ctr import DeepCTR
 from mim_tf.ranking.hashed_embedding import HashedEmbedding
 
 _CATEGORY_BINS = 4096
-Features = dict[str, Any]  # tensors by field; a `UserState` as `state`
+_ITEM = "item_"  # begins the fields of targets
+Features = dict[str, tf.Tensor]
 
 
 @keras.utils.register_keras_serializable(package="mim_tf")
@@ -44,14 +45,14 @@ class RankingNetwork(keras.Model):
         category_dim: dimension of a category's.
         hash_bins: rows of the item id embedding.
         item_features: layers that embed the item columns, by column: `[...]` to `[..., any_dim]`.
-        impression_features: likewise of the columns of users, contexts and queries.
+        impression_features: likewise of the columns of users, contexts and queries; of targets, if named `item_...`.
         tower: the tower; None makes a `DeepCTR()`.
         **kwargs: `name` of every Keras model. Its precision is the global policy's.
 
     Call arguments:
         features: a dict of the `fields` of this network; ids int64 or string, histories padded at the end, -1 or "".
-            With `state`, a `UserState`, among them, content and fusion interest are of what it sums up, the history
-            serves the ID interest alone, and `history_content` may be left out.
+        state: a `UserState`, of which content and fusion interest are then; the history serves the ID interest alone,
+            and `history_content` may be left out.
 
     Returns:
         Logits, `[batch]`, or `[batch, candidates]`, float32.
@@ -105,9 +106,13 @@ class RankingNetwork(keras.Model):
 
     @property
     def target_fields(self) -> tuple[str, ...]:
-        """`item_id`, `category`, `item_<column>`, `[batch]` or `[batch, candidates]`; `item_content` `[.., mm_dim]`."""
+        """`item_id`, `category`, `item_<column>`, `[batch]` or `[batch, candidates]`; `item_content` `[.., mm_dim]`.
+
+        Columns of impressions are among them if their names begin with `item_`, as that of the target's age does.
+        """
         contents = ["item_content"] if self.uses_content else []
-        return (*map(_target_field, self._item_layers), *contents)
+        of_targets = [name for name in self.impression_features if name.startswith(_ITEM)]
+        return (*map(_target_field, self._item_layers), *of_targets, *contents)
 
     @property
     def history_fields(self) -> tuple[str, ...]:
@@ -123,18 +128,20 @@ class RankingNetwork(keras.Model):
     def impression_fields(self) -> tuple[str, ...]:
         """`timestamp` in seconds and `<column>`, `[batch]`; `query_embedding` `[batch, mm_dim]`."""
         times = ["timestamp"] if self.uses_time else []
-        return (*times, *self.impression_features, *(["query_embedding"] if self.query else []))
+        columns = [name for name in self.impression_features if not name.startswith(_ITEM)]
+        return (*times, *columns, *(["query_embedding"] if self.query else []))
 
     def build(self, features_shape: Any = None) -> None:
         """Make nothing: the layers build themselves when called, for shapes do not tell which fields are text."""
         self.built = True
 
-    def call(self, features: Features, training: bool = False) -> tf.Tensor:
+    def call(self, features: Features, training: bool = False, state: UserState | None = None) -> tf.Tensor:
         """Logits of a batch."""
-        self._check(features)
-        self._inputs = self._one_row_each(features)
+        self._check(features, state)
+        if state is None:
+            self._inputs = self._one_row_each(features)
         target, history = self._identities(features)
-        h_b = self.interest(target, history, **self._behaviours(features))
+        h_b = self.interest(target, history, **self._behaviours(features, state))
         inputs = [h_b, *self._matches(h_b, target, features), target]
         inputs += [_for_each(target, layer(features[name])) for name, layer in self.impression_features.items()]
         if self.query:
@@ -165,8 +172,8 @@ class RankingNetwork(keras.Model):
         """What embeds each column of an item; together they make `h_ID`."""
         return {"id": self.item_embedding, "category": self.category_embedding, **self.item_features}
 
-    def _check(self, features: Features) -> None:
-        given = {*features, "history_content"} if "state" in features else {*features}
+    def _check(self, features: Features, state: UserState | None) -> None:
+        given = {*features, "history_content"} if state is not None else {*features}
         missing = [name for name in self.fields if name not in given]
         if missing:
             raise ValueError(f"`features` must hold {', '.join(self.fields)}. Received: none of {', '.join(missing)}.")
@@ -178,9 +185,8 @@ class RankingNetwork(keras.Model):
             second |= dict.fromkeys(self.target_fields, 1)
         rows = {}
         for name in self.fields:
-            if name in features:
-                rest = [second[name], *features[name].shape[2:]] if name in second else features[name].shape[1:]
-                rows[name] = [1, *rest], features[name].dtype.name
+            rest = [second[name], *features[name].shape[2:]] if name in second else features[name].shape[1:]
+            rows[name] = [1, *rest], features[name].dtype.name
         return rows
 
     def _identities(self, features: Features) -> tuple[tf.Tensor, tf.Tensor]:
@@ -204,7 +210,7 @@ class RankingNetwork(keras.Model):
         """`h_ID`, `[..., dim]`, of items' columns `[...]`."""
         return tf.concat([layer(columns[name]) for name, layer in self._item_layers.items()], axis=-1)
 
-    def _behaviours(self, features: Features) -> dict[str, Any]:
+    def _behaviours(self, features: Features, state: UserState | None) -> dict[str, Any]:
         """What CiUBM gets beside `h_ID`."""
         categories = features["history_category"]
         if features["category"].shape.rank == 2:
@@ -216,9 +222,10 @@ class RankingNetwork(keras.Model):
         if self.uses_time:
             arguments["time_gaps"] = features["timestamp"][:, tf.newaxis] - features["history_timestamp"]
         if self.content or self.fusion:
-            given = "state" in features
             arguments["target_content"] = features["item_content"]
-            arguments["user_state" if given else "history_content"] = features["state" if given else "history_content"]
+            arguments |= (
+                {"user_state": state} if state is not None else {"history_content": features["history_content"]}
+            )
         return arguments
 
     def _matches(self, h_b: tf.Tensor, target: tf.Tensor, features: Features) -> list[tf.Tensor]:
@@ -271,7 +278,7 @@ class RankingNetwork(keras.Model):
 
 def _target_field(column: str) -> str:
     """The field of a target's column."""
-    return "category" if column == "category" else f"item_{column}"
+    return "category" if column == "category" else f"{_ITEM}{column}"
 
 
 def _history_field(column: str) -> str:
@@ -281,7 +288,7 @@ def _history_field(column: str) -> str:
 
 def _for_each(target: tf.Tensor, of_user: tf.Tensor) -> tf.Tensor:
     """What belongs to users, `[batch, dim]`, for their targets: as it is, or `[batch, candidates, dim]`."""
-    if target.shape.rank == 2:
+    if of_user.shape.rank == target.shape.rank:
         return of_user
     of_user = of_user[:, tf.newaxis]
     return tf.broadcast_to(of_user, tf.concat([tf.shape(target)[:2], tf.shape(of_user)[2:]], axis=0))

@@ -66,15 +66,15 @@ class Ranker(tf.Module):
         learning = [] if self.table is None else list(self.table.trainable_variables)
         return tf.train.Checkpoint(network=self.network, encoder=learning)
 
-    def logits(self, features: Features, training: bool = False) -> tf.Tensor:
-        """Logits as the network learns them, among the impressions that are kept; `features` and shapes are its own."""
+    def logits(self, features: Features, training: bool = False, state: UserState | None = None) -> tf.Tensor:
+        """Logits as the network learns them, among the impressions that are kept; arguments and shapes are its own."""
         if self.table is not None:
-            features = features | _contents(self.table, features)
-        return self.network(features, training=training)
+            features = features | _contents(self.table, features, with_history=state is None)
+        return self.network(features, training=training, state=state)
 
-    def probabilities(self, features: Features) -> tf.Tensor:
+    def probabilities(self, features: Features, state: UserState | None = None) -> tf.Tensor:
         """Click probabilities of all impressions, float32: `[batch]`, or `[batch, candidates]`, as `item_id` is."""
-        return tf.sigmoid(self.logits(features) + self._correction)
+        return tf.sigmoid(self.logits(features, state=state) + self._correction)
 
     def user_state(self, features: Features, state: UserState | None = None) -> UserState:
         """`RankingNetwork.user_state` of behaviours whose contents are in the table."""
@@ -83,10 +83,10 @@ class Ranker(tf.Module):
         return self.network.user_state(features, state)
 
 
-def _contents(table: ContentTable, features: Features) -> Features:
-    """Content embeddings of targets and behaviours; of the targets alone where a state stands for the behaviours."""
+def _contents(table: ContentTable, features: Features, *, with_history: bool) -> Features:
+    """Content embeddings of targets and behaviours, or of the targets alone."""
     targets = features["item_id"]
-    if "state" in features:
+    if not with_history:
         return {"item_content": table.lookup(targets)}
     single = targets.shape.rank == 1
     targets = targets[:, tf.newaxis] if single else targets

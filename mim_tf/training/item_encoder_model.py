@@ -61,7 +61,8 @@ def _module_of(encoder: ItemEncoder) -> tf.Module:
     strings = tf.TensorSpec([None], tf.string)
 
     def decode(images: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(encoder.vision.decode, images, fn_output_signature=pixels)
+        # Each may take as much memory as the largest image that is allowed.
+        return tf.map_fn(encoder.vision.decode, images, parallel_iterations=4, fn_output_signature=pixels)
 
     @tf.function(input_signature=[strings, strings])
     def embed(images: tf.Tensor, titles: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ from mim_tf.errors import DataError, StageError
 from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
 from mim_tf.ranking import Ranker
 from mim_tf.ranking.end_to_end_model import EndToEndModel
+from mim_tf.ranking.ranker import ContentTable
 from mim_tf.ranking.tfrs_model import RankingModel
 from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import RankSettings, Settings
@@ -66,7 +67,9 @@ def evaluate(settings: Settings, workdir: Path) -> str:
         return ranking_report(scored["model"], scored["base"])
 
 
-def load_ranker(settings: Settings, workdir: Path, variant: str, seed: int = 0) -> Ranker:
+def load_ranker(
+    settings: Settings, workdir: Path, variant: str, seed: int = 0, *, table: ContentTable | None = None
+) -> Ranker:
     """A trained ranker of the finished `rank` stage.
 
     Args:
@@ -74,8 +77,9 @@ def load_ranker(settings: Settings, workdir: Path, variant: str, seed: int = 0) 
         workdir: its folder.
         variant: one of `VARIANTS`.
         seed: which of the trainings, from 0 to `rank.seeds` - 1.
+        table: as in `build_ranker`.
     """
-    ranker = build_ranker(settings, workdir, variant)
+    ranker = build_ranker(settings, workdir, variant, table=table)
     ranker.checkpoint().read(str(_path(StageFolder(workdir, "rank"), variant, seed))).assert_consumed()
     return ranker
 

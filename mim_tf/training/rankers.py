@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tensorflow import keras
 from mim_tf.data.column_statistics import ColumnStatistics
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.record_schema import RecordSchema
-from mim_tf.errors import DataError, SettingsError, StageError
+from mim_tf.errors import SettingsError
 from mim_tf.ranking import (
     BucketisedEmbedding,
     DeepCTR,
@@ -23,7 +22,6 @@ from mim_tf.ranking import (
     VocabularyEmbedding,
 )
 from mim_tf.ranking.ranker import ContentTable
-from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import (
     ALWAYS_THERE,
     BucketisedSettings,
@@ -35,13 +33,11 @@ from mim_tf.settings import (
 from mim_tf.training.behaviour_model import behaviour_model
 from mim_tf.training.encoded_items import EncodedItems
 from mim_tf.training.models import records_folder
-from mim_tf.training.represent import fingerprint_file, store_path
+from mim_tf.training.tables import load_table
 from mim_tf.workdir import StageFolder
 
 # The stage's two models: the one asked for, and the same without content, which it is compared with.
 VARIANTS = ("model", "base")
-
-_LEAST_SPARE = 1024  # rows: a small shop grows by a larger share
 
 
 def build_ranker(
@@ -51,7 +47,8 @@ def build_ranker(
     strategy: tf.distribute.Strategy | None = None,
     *,
     version: int | None = None,
-    spare: float = 0.0,
+    spare: float | None = None,
+    table: ContentTable | None = None,
 ) -> Ranker:
     """A ranker with fresh weights and, where it uses content, what the finished `represent` stage gives for it.
 
@@ -62,6 +59,7 @@ def build_ranker(
         strategy: that it is to be trained under; None for the one whose scope this is called in.
         version: as in `load_table`.
         spare: as in `load_table`.
+        table: what gives contents, in place of what the stage gives.
 
     Raises:
         SettingsError: settings that leave nothing to learn from, or features that the records do not have.
@@ -72,7 +70,8 @@ def build_ranker(
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         network = build_network(settings, schema, FeatureStatistics.load(records), variant)
-    table = content_table(settings, workdir, strategy, version, spare) if network.uses_content else None
+    if network.uses_content and table is None:
+        table = content_table(settings, workdir, strategy, version, spare)
     ranker = Ranker(network, table, settings.rank.negatives_kept)
     with strategy.scope():
         ranker.logits(one_row(schema))  # creates the weights
@@ -91,7 +90,7 @@ def content_table(
     workdir: Path,
     strategy: tf.distribute.Strategy,
     version: int | None = None,
-    spare: float = 0.0,
+    spare: float | None = None,
 ) -> ContentTable:
     """The table of the finished `represent` stage, or its encoder, as `rank.embeddings` says.
 
@@ -112,48 +111,6 @@ def content_table(
     learning = settings.rank.embeddings == "end_to_end"
     with strategy.scope():
         return EncodedItems(StageFolder(workdir, "represent"), records, learning=learning)
-
-
-def load_table(
-    settings: Settings,
-    workdir: Path,
-    strategy: tf.distribute.Strategy | None = None,
-    *,
-    version: int | None = None,
-    spare: float = 0.0,
-) -> EmbeddingTable:
-    """The embedding table of the finished `represent` stage.
-
-    Parameter servers share it, and it cannot change there. Elsewhere each process holds one, outside of the strategy's
-    scope: a frozen table on every replica would be the same rows again.
-
-    Args:
-        settings: of the run.
-        workdir: its folder.
-        strategy: that it is to be used under; None for none.
-        version: of the store; None for the newest.
-        spare: rows for items to come, as a share of the items; if there are to be any, at least 1,024.
-
-    Raises:
-        StageError: the store was filled by another encoder than the stage's, or has no such version.
-        DataError: two string ids have the same hash.
-    """
-    represent = StageFolder(workdir, "represent")
-    stored = EmbeddingStore(store_path(settings, workdir)).read(version)
-    fingerprint = fingerprint_file(represent).read_text(encoding="utf-8").strip()
-    if stored.encoder != fingerprint:
-        raise StageError(
-            f"{store_path(settings, workdir)} must hold embeddings of the encoder {fingerprint}. Received: of "
-            f"{stored.encoder}. Delete {represent.path} and run represent again."
-        )
-    spare_rows = max(_LEAST_SPARE, math.ceil(spare * len(stored.item_ids))) if spare else 0
-    try:
-        if isinstance(strategy, tf.distribute.ParameterServerStrategy):
-            with strategy.scope():
-                return DistributedTable.of(stored, dtype=settings.represent.rows)
-        return EmbeddingTable.of(stored, spare=spare_rows, dtype=settings.represent.rows)
-    except ValueError as error:
-        raise DataError(f"the items' embeddings cannot make a table: {error}") from error
 
 
 def one_row(schema: RecordSchema) -> dict[str, tf.Tensor]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mim_tf.errors import SettingsError, StageError
+from mim_tf.errors import ExportError, SettingsError, StageError
 from mim_tf.export.__main__ import main
 from tests.export.toy_run import make_run
 
@@ -41,11 +41,33 @@ def test_the_folders_are_printed(
         assert (tmp_path / folder / "saved_model.pb").exists()
 
 
+def test_inspect_tells_what_a_version_holds(
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(workdir, tmp_path, monkeypatch, capsys)
+    monkeypatch.setattr(sys, "argv", ["export", "inspect", str(tmp_path / "ranker")])
+    main()
+    told = capsys.readouterr().out
+    for line in (
+        str(tmp_path / "ranker" / "1"),
+        "    history_item_id: int64 [?, ?]",
+        " -> probability: float32 [?]",
+        "encoder     random",
+        ", items 60, dim 4, shard 0, shards 1",
+        "  rank.hash_bins: ",
+        "gate        passed sizes, cases, stock ops, reload",
+    ):
+        assert line in told
+    monkeypatch.setattr(sys, "argv", ["export", "inspect", str(tmp_path)])
+    with pytest.raises(ExportError, match=r"must hold a SavedModel"):
+        main()
+
+
 def test_an_encoder_that_is_not_there_names_the_remedy(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(StageError, match=r"item_encoder_model is missing\. Delete .*represent and run the stage again"):
-        export(workdir, tmp_path, monkeypatch, capsys, "--encoder")
+        export(workdir, tmp_path, monkeypatch, capsys, "--encoders")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +76,7 @@ def test_an_encoder_that_is_not_there_names_the_remedy(
         (["--tables-only"], r"--tables-only is for tables of their own: give --shards too\."),
         (["--shards", "8"], r"--shards: `total` of shards must be 1 to 7"),
         (["--set", "export.model_name=item_encoder"], r"`model_name` must not be item_encoder"),
+        (["--set", "export.model_name=query_encoder"], r"`model_name` must not be query_encoder"),
         (["--set", "export.spare=-1"], r"`export\.spare`: .*greater than or equal to 0"),
     ],
 )

@@ -1,5 +1,6 @@
 """What is published of a run: folders, numbers, tags, and the same scores where our code is not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mim_tf.errors import SettingsError
+from mim_tf.errors import ExportError, SettingsError
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
 from tests.export.toy_run import PADDING, expected, impressions, make_run
@@ -46,7 +47,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     published = publish_shards(settings, folder, folder / "apart", 2, network=True)
     names = ["ranker_table_0", "ranker_table_1", "ranker"]
     assert published == [folder / "apart" / name / "2" for name in names]  # above all that are tagged
-    assert sorted(path.name for path in (folder / "apart").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (folder / "apart").iterdir() if path.is_dir()) == sorted(names)
     return settings, folder, request.param
 
 
@@ -97,16 +98,64 @@ def test_what_fails_leaves_neither_folders_nor_a_tag(
     settings, folder, _ = run
     before, save = store_of(folder).tags, publication.save_table
 
-    def save_first(stored: Any, *arguments: Any) -> None:
+    def save_first(table: Any, stored: Any, folder: Path) -> None:
         if stored.part.number:
             raise OSError("disk full")
-        save(stored, *arguments)
+        save(table, stored, folder)
 
     monkeypatch.setattr(publication, "save_table", save_first)
     with pytest.raises(OSError, match="disk full"):
         publication.publish_shards(settings, folder, tmp_path, 2, network=False)
     assert not [path for path in tmp_path.glob("*/*") if path.name.isdecimal()]
     assert store_of(folder).tags == before
+
+
+def test_a_model_that_answers_otherwise_is_not_published(
+    run: tuple[Settings, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where what is saved is not what was trained: here, one weight of the tower differs."""
+    from mim_tf.export import publication
+
+    settings, folder, _ = run
+    before, save = store_of(folder).tags, publication.save_ranker
+
+    def save_changed(ranker: Any, *arguments: Any, **options: Any) -> None:
+        weight = ranker.network.trainable_variables[-1]
+        weight.assign_add([1.0])
+        save(ranker, *arguments, **options)
+        weight.assign_sub([1.0])
+
+    monkeypatch.setattr(publication, "save_ranker", save_changed)
+    with pytest.raises(
+        ExportError, match=r"(?s)must not be published:.*reload: case 1, predict\.probability: differs by"
+    ):
+        publication.publish_ranker(settings, folder, tmp_path)
+    assert not [path for path in tmp_path.glob("*/*") if path.name.isdecimal()]
+    assert store_of(folder).tags == before
+
+
+@pytest.mark.parametrize("model", ["baked/ranker/1", "apart/ranker/2", "apart/ranker_table_1/2"])
+def test_every_signature_is_warmed_up_and_every_model_says_what_it_came_from(
+    run: tuple[Settings, Path, str], model: str
+) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    _, folder, _ = run
+    extra = folder / model / "assets.extra"
+    requests = [
+        PredictionLog.FromString(record).predict_log.request
+        for record in tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")).as_numpy_iterator()
+    ]
+    signatures = tf.saved_model.load(str(folder / model)).signatures
+    assert {request.model_spec.signature_name for request in requests} == set(signatures)
+    assert {request.model_spec.name for request in requests} == {model.split("/")[1]}
+    told = json.loads((extra / "provenance.json").read_text())
+    assert told["embeddings"]["store"] == store_of(folder).identity
+    assert told["settings"]["rank"]["ubm"]
+    assert "realtime" not in told["settings"]  # may hold passwords
+    assert told["gate"]["passed"][:4] == ["sizes", "cases", "stock ops", "reload"]
+    assert not told["gate"]["untested"]
 
 
 @pytest.mark.parametrize("taken", ["ranker_table_0", "ranker_table_1", "ranker"])
@@ -151,7 +200,7 @@ def test_a_network_without_content(tmp_path: Path, network: bool) -> None:
 
     settings = make_run(tmp_path, "int64", content=False, fusion=False)
     model = tf.saved_model.load(str(publish_ranker(settings, tmp_path, tmp_path / "models")))
-    assert sorted(model.signatures) == ["predict", "serving_default"]
+    assert sorted(model.signatures) == ["predict", "predict_ragged", "rank", "rank_ragged", "serving_default"]
     assert store_of(tmp_path).tags == {}
     if network:
         with pytest.raises(SettingsError, match=r"--shards: one of `rank\.content`, .* must be on"):

@@ -1,4 +1,4 @@
-"""A table as a model of its own: its room, its precision, and what cannot be one."""
+"""A table as a model of its own."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.errors import DataError
-from mim_tf.export.table_model import save_table, table_of
+from mim_tf.export.table_model import save_table
 from mim_tf.representation import StoredEmbeddings
 from mim_tf.settings import Settings
+from mim_tf.training.tables import table_of
 
 DIM = 3
 
@@ -25,20 +25,12 @@ def stored_items(rows: np.ndarray, item_ids: np.ndarray | None = None, slots: in
     return StoredEmbeddings(ids, rows, embeddings, "e", 5, store="s", slots=slots)
 
 
-@pytest.mark.parametrize(
-    ("last_row", "share", "capacity"),
-    [(7999, 0.25, 10_000), (7999, 0.1, 9024), (7999, 0.0, 9024), (9, 0.25, 1034)],  # a tenth of 8,000 is below 1,024
-)
-def test_spare_rows_are_a_share_of_those_there_or_1024(last_row: int, share: float, capacity: int) -> None:
-    stored = stored_items(np.array([0, last_row]))
-    assert table_of(stored, settings_of(export={"spare": share})).capacity == capacity
-
-
 def test_the_rows_are_kept_as_the_settings_say(tmp_path: Path) -> None:
     stored = stored_items(np.arange(2000))
     sizes = {}
     for kept in ("float16", "int8"):
-        save_table(stored, tmp_path / kept, settings_of(represent={"rows": kept}))
+        table = table_of(stored, settings_of(represent={"rows": kept}), spare=0.25)
+        save_table(table, stored, tmp_path / kept)
         model = tf.saved_model.load(str(tmp_path / kept))
         answer = model.signatures["serving_default"](item_id=tf.constant(stored.item_ids))["embedding"]
         # int8 rounds to a 127th of a row's largest component, none of which is above 5.
@@ -51,7 +43,8 @@ def test_the_rows_are_kept_as_the_settings_say(tmp_path: Path) -> None:
 def test_a_shard_without_items_takes_its_first_ones(tmp_path: Path) -> None:
     names = np.array(["mug", "dress"], object)
     whole = stored_items(np.array([0, 4]), names, slots=4)  # both in slot 0
-    save_table(whole.shard(1, 2), tmp_path, settings_of())
+    shard = whole.shard(1, 2)
+    save_table(table_of(shard, settings_of(), spare=0.25), shard, tmp_path)
     model = tf.saved_model.load(str(tmp_path))
     lookup = model.signatures["lookup"]
     assert not lookup(item_id=tf.constant(names))["hit"].numpy().any()
@@ -60,9 +53,3 @@ def test_a_shard_without_items_takes_its_first_ones(tmp_path: Path) -> None:
     numbers["sequence"] = tf.constant([0], tf.int64)
     model.signatures["upsert"](item_id=tf.constant(["mug"]), **change, **numbers)
     np.testing.assert_array_equal(lookup(item_id=tf.constant(["mug"]))["embedding"], np.ones([1, DIM]))
-
-
-def test_what_cannot_be_a_table_is_the_datas_fault() -> None:
-    stored = stored_items(np.array([0, 1]), np.array([3, 3]))
-    with pytest.raises(DataError, match=r"embeddings cannot make a table: .*Received: 3 and 3 with the same key"):
-        table_of(stored, settings_of())

@@ -137,7 +137,11 @@ def with_features(ubm: keras.layers.Layer | None = None, **changes: Any) -> Rank
     return network(
         ubm,
         item_features={"colour": VocabularyEmbedding(["red", "blue"], 3), "price": Standardised(10.0, 5.0)},
-        impression_features={"hour": BucketisedEmbedding([6.0, 18.0], 2), "device": HashedEmbedding(16, 2)},
+        impression_features={
+            "hour": BucketisedEmbedding([6.0, 18.0], 2),
+            "device": HashedEmbedding(16, 2),
+            "item_age": Standardised(100.0, 50.0),
+        },
         query=True,
         **changes,
     )
@@ -151,6 +155,7 @@ def featured(**changes: Any) -> dict[str, tf.Tensor]:
         history_price=tf.constant([[5.0, 10.0, 0.0, 0.0], [10.0] * 4, [20.0] * 4]),
         hour=tf.constant([3, 12, 23], tf.int64),
         device=tf.constant(["phone", "tablet", "phone"]),
+        item_age=tf.constant([50, 100, 200], tf.int64),
         query_embedding=tf.constant([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]),
         **changes,
     )
@@ -166,6 +171,7 @@ def test_every_feature_matters_and_is_asked_for() -> None:
         "history_price": tf.constant([[6.0, 11.0, 0.0, 0.0], [11.0] * 4, [21.0] * 4]),
         "hour": tf.constant([12, 23, 3], tf.int64),
         "device": tf.constant(["tablet", "phone", "tablet"]),
+        "item_age": tf.constant([100, 200, 50], tf.int64),
         "query_embedding": tf.constant([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
     }
     for name, column in changes.items():
@@ -202,7 +208,7 @@ def test_a_state_stands_for_a_history(content: bool, fusion: bool) -> None:
     state = ranker.user_state({name: column[:, 3:] for name, column in histories.items()}, state)
     nothing = {name: column[:, :0] for name, column in histories.items()}
     for batch in (features(), at_once):
-        summed_up = ranker.probabilities(batch | nothing | {"state": state})
+        summed_up = ranker.probabilities(batch | nothing, state)
         np.testing.assert_allclose(summed_up, ranker.probabilities(batch), rtol=1e-5)
 
 

@@ -1,0 +1,43 @@
+"""The report of a model that passed."""
+
+import json
+
+from mim_tf.export.gate import GateReport
+from mim_tf.export.gate.sizes import Sizes
+
+REPORT = GateReport(
+    passed=["sizes", "reload", "C API"],
+    skipped={},
+    sizes=Sizes(graph=31_403, variables=2**30, assets=0, nodes=109),
+    differences={
+        "reload": {"rank": {"probability": 2.5e-7, "top_item_id": 0.0}, "version": {"version": 0.0}},
+        "C API": {"rank": {"probability": 3e-8, "top_item_id": 0.0}, "version": {"version": 0.0}},
+    },
+    untested=["serving_default"],
+)
+
+
+def test_it_prints_a_table() -> None:
+    assert str(REPORT).splitlines() == [
+        "passed     sizes, reload, C API",
+        "untested   serving_default",
+        "bytes      graph 31,403, variables 1,073,741,824, assets 0",
+        "nodes      109",
+        "difference           reload      C API",
+        "rank.probability    2.5e-07      3e-08",
+        "rank.top_item_id          0          0",
+        "version.version           0          0",
+    ]
+
+
+def test_what_was_skipped_is_printed_with_the_reason() -> None:
+    report = GateReport(["sizes"], {"C API": "there is no C++ compiler g++ or c++"}, REPORT.sizes, {}, [])
+    assert str(report).splitlines()[:2] == ["passed     sizes", "skipped    C API: there is no C++ compiler g++ or c++"]
+
+
+def test_it_becomes_json() -> None:
+    values = json.loads(json.dumps(REPORT.to_json(), allow_nan=False))
+    assert values["passed"] == ["sizes", "reload", "C API"]
+    assert values["sizes"] == {"graph": 31403, "variables": 1073741824, "assets": 0, "nodes": 109}
+    assert values["differences"]["C API"]["rank"] == {"probability": 3e-8, "top_item_id": 0.0}
+    assert (values["skipped"], values["untested"]) == ({}, ["serving_default"])
