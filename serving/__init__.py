@@ -1,5 +1,5 @@
-"""Serving: a client of TF Serving and a stand-in server. Knows only signatures.
+"""Serving: a client library for TF Serving, a stand-in server, a load test. Knows only signatures.
 
-`mim_tf.serving.client.Client` calls either server; `mim_tf.serving.server.Server` is the stand-in, which
-`python -m mim_tf.serving` starts. Importing this package imports no TensorFlow.
+`mim_tf.serving.client` calls either server; `mim_tf.serving.server` is the stand-in, which `python -m mim_tf.serving`
+starts; `python -m mim_tf.serving.load` tests either. Importing this package imports no TensorFlow.
 """

@@ -8,9 +8,11 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mim_tf.errors import ServingError
@@ -25,11 +27,15 @@ _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _EPILOG = """\
 FOLDER is laid out as <model>/<integer version>/saved_model.pb, like /models in the TF Serving image. The highest
 version of each model is served; names that are no integers are ignored. A version that appears later, or goes, is
-noticed while the server runs. SIGTERM and Ctrl-C finish running requests. Serve only models you trust: a SavedModel is
-a program.
+noticed while the server runs, and so is a change of --model-config-file. SIGTERM and Ctrl-C finish the requests that
+were taken in; while the first models are loaded, they end the process at once. Serve only models you trust: a
+SavedModel is a program.
+
+The files are TF Serving's own, in protobuf's text format: ModelServerConfig, BatchingParameters, SSLConfig,
+MonitoringConfig. What the stand-in does not have in them, it refuses by name.
 
 example:
-  python -m mim_tf.serving --models models --port 8500
+  python -m mim_tf.serving --models models --port 8500 --rest-api-port 8501
 """
 
 
@@ -56,24 +62,48 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--models", required=True, metavar="FOLDER", help="folder that holds the models")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--models", metavar="FOLDER", help="folder that holds the models")
+    source.add_argument("--model-config-file", metavar="FILE", help="models, their versions and labels")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine only)"
     )
     parser.add_argument("--port", default=8500, type=_port, help="gRPC port (default: %(default)s); 0 picks a free one")
     parser.add_argument(
+        "--rest-api-port", type=_port, metavar="PORT", help="REST port, without TLS; 0 picks a free one"
+    )
+    parser.add_argument("--ssl-config-file", metavar="FILE", help="key and certificates for TLS on the gRPC port")
+    parser.add_argument("--batching-parameters-file", metavar="FILE", help="joins requests that come at the same time")
+    parser.add_argument("--monitoring-config-file", metavar="FILE", help="Prometheus metrics on the REST port")
+    parser.add_argument(
+        "--max-waiting",
+        default=256,
+        type=_count,
+        metavar="REQUESTS",
+        help="gRPC requests that wait while all threads are busy (default: %(default)s); more are refused at once",
+    )
+    parser.add_argument(
         "--poll-seconds",
         default=1.0,
         type=_seconds,
         metavar="SECONDS",
-        help="pause between two looks for new versions (default: %(default)s); 0 never looks again",
+        help="pause between two looks for changes (default: %(default)s); 0 never looks again",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.monitoring_config_file is not None and options.rest_api_port is None:
+        parser.error("argument --monitoring-config-file: must come with --rest-api-port.")
+    return options
 
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be an integer between 0 and 65535. Received: {text}.")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be 0 or more. Received: {text}.")
     return int(text)
 
 
@@ -96,31 +126,88 @@ def _serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("mim_tf.serving").setLevel(logging.INFO)  # says which version is served
-    # Blocked before the first thread is made, so that no thread takes a signal: it waits until `sigwait` asks for it.
-    # A Python handler can be missed instead, when the signal comes just before the main thread goes to sleep.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        from mim_tf.serving.server import Server
-
-        # What the imports made stays: looking through it for a replaced version's garbage would keep requests waiting.
-        gc.freeze()
-        server = Server(options.models, host=options.host, port=options.port, poll_seconds=options.poll_seconds)
-        with server:  # stops it, too, if who reads what is printed is gone
+    # A traceback for every message that is none: whoever reaches the port could fill the log.
+    logging.getLogger("grpc._common").setLevel(logging.CRITICAL)
+    with _ending_at_once():
+        server = _server(options)
+        # The server is closed, too, if who reads what is printed is gone.
+        with _stop_signal() as wait_for_stop, server:
             _announce(server)
-            signal.sigwait(_STOP_SIGNALS)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
+            wait_for_stop()
             print("Stopping: running requests are finished first.", file=sys.stderr)
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Lets SIGTERM and Ctrl-C end the process even while TensorFlow loads, when no Python handler would be asked."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _STOP_SIGNALS}
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[Callable[[], None]]:
+    """Notes SIGTERM and Ctrl-C from now on; what it gives waits for the first, after which another ends the process.
+
+    By a socket: a Python handler alone can be missed, when the signal comes just before the main thread goes to sleep,
+    and `sigwait` needs the signals blocked in all threads, those of TensorFlow's loading, too.
+    """
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)  # as `set_wakeup_fd` demands
+
+    def wait() -> None:
+        reading.recv(1)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    with reading, writing:
+        before = signal.set_wakeup_fd(writing.fileno())
+        for number in _STOP_SIGNALS:
+            signal.signal(number, lambda *_: None)  # the socket gets the signal's number
+        try:
+            yield wait
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+def _server(options: argparse.Namespace) -> Server:
+    """Reads the configuration and loads the models."""
+    from mim_tf.serving.server import ModelConfigFile, Server
+    from mim_tf.serving.server.batching_parameters import BatchingParameters
+    from mim_tf.serving.server.metrics import metrics_path
+    from mim_tf.serving.server.tls import server_credentials
+
+    # What the imports made stays: looking through it for a replaced version's garbage would keep requests waiting.
+    gc.freeze()
+    batching, ssl = options.batching_parameters_file, options.ssl_config_file
+    monitoring = options.monitoring_config_file
+    return Server(
+        options.models if options.models is not None else ModelConfigFile(options.model_config_file),
+        host=options.host,
+        port=options.port,
+        rest_port=options.rest_api_port,
+        poll_seconds=options.poll_seconds,
+        max_waiting=options.max_waiting,
+        batching=BatchingParameters.read(batching) if batching is not None else None,
+        credentials=server_credentials(ssl) if ssl is not None else None,
+        metrics_path=metrics_path(monitoring) if monitoring is not None else None,
+    )
 
 
 def _announce(server: Server) -> None:
     """Prints what is served, and where."""
-    for name, version in server.versions.items():
-        print(f"{name}: version {version}")
+    for name, versions in server.all_versions.items():
+        print(f"{name}: version{'s' * (len(versions) > 1)} {', '.join(map(str, versions))}")
+        for label, version in server.labels.get(name, {}).items():
+            print(f"  label {label}: version {version}")
         for key, signature in server.signatures.get(name, {}).items():
             print(f"  {key}{signature}")
-    print(f"Listening on {server.host}:{server.port} (gRPC).", flush=True)
+    if server.rest_port is not None:
+        print(f"REST on {server.host}:{server.rest_port}.")
+    print(f"Listening on {server.host}:{server.port} (gRPC{', TLS' * server.secure}).", flush=True)
 
 
 if __name__ == "__main__":

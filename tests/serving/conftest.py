@@ -64,6 +64,20 @@ class Ranker(tf.Module):
         tf.saved_model.save(self, str(folder), signatures=signatures)
 
 
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> list[tf.Tensor]:
+    """The hash table of each `Ranker` that is loaded in this test, for as long as it is not destroyed."""
+    load, handles = tf.saved_model.load, []
+
+    def observed(path: str) -> tf.Module:
+        model = load(path)
+        handles.append(model.index.resource_handle)
+        return model
+
+    monkeypatch.setattr(tf.saved_model, "load", observed)
+    return handles
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`ranker` in version 10 (and older ones that hold no model: they must not be touched), `other` in version 3."""

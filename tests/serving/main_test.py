@@ -7,18 +7,20 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from mim_tf.serving.__main__ import main
 from mim_tf.serving.client import Client
 from mim_tf.serving.server import Server
-from tests.serving.publishing import publish, wait_until
+from tests.serving.publishing import bring_along, publish, wait_until, warmup_record
 
 COMMAND = [sys.executable, "-m", "mim_tf.serving"]
 # As a user starts it: without the log level that the tests set for themselves.
@@ -27,7 +29,9 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_
 
 @contextmanager
 def started(models: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [*COMMAND, "--models", str(models), "--port", "0", *options]
+    """Serves a folder of models, or a configuration file."""
+    source = "--models" if models.is_dir() else "--model-config-file"
+    command = [*COMMAND, source, str(models), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     limit = threading.Timer(60, process.kill)  # a server that hangs fails the test instead of hanging it
     limit.start()
@@ -81,6 +85,87 @@ def test_a_signal_lets_running_requests_finish(
 
     rest, log = process.communicate(timeout=20)
     assert (process.returncode, rest, errors_in(log)) == (0, "", [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_models_are_loaded_ends_the_process(
+    folder: Path, new: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """In a warm-up that would never end."""
+    aside = publish(new, tmp_path / "aside")
+    bring_along(aside, warmup_record("wait", folder=str(tmp_path)))
+    aside.rename(folder / "2")
+    with started(folder.parent) as process:
+        wait_until((tmp_path / "started").exists)
+        process.send_signal(number)
+        assert process.wait(timeout=20) == -number
+
+
+@pytest.mark.slow
+def test_the_files_of_tf_serving_are_served_and_waiting_requests_finish(
+    folder: Path, new: Path, tmp_path: Path
+) -> None:
+    """A request that waits to be joined, for a minute, is answered when the server is stopped."""
+    publish(new, folder / "2")
+    files = {
+        "models": f'model_config_list {{ config {{ name: "ranker" base_path: "{folder}" model_platform: "tensorflow" '
+        'model_version_policy { all {} } version_labels { key: "stable" value: 1 } } }',
+        "batching": "max_batch_size { value: 8 } batch_timeout_micros { value: 60000000 }",
+        "monitoring": 'prometheus_config { enable: true path: "/metrics" }',
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.config").write_text(text)
+    options = ["--batching-parameters-file", str(tmp_path / "batching.config")]
+    options += ["--monitoring-config-file", str(tmp_path / "monitoring.config"), "--rest-api-port", "0"]
+    with started(tmp_path / "models.config", *options) as process:
+        printed = read_until(process, "Listening on ")
+        start = printed.index("ranker: versions 1, 2\n")
+        assert printed[start + 1] == "  label stable: version 1\n"
+        address, rest = (re.search(r"127\.0\.0\.1:\d+", line)[0] for line in (printed[-1], printed[-2]))
+
+        def queue() -> str:
+            with urllib.request.urlopen(f"http://{rest}/metrics", timeout=30) as response:
+                return re.search(r"^mim_serving_queue_length (.*)$", response.read().decode(), re.MULTILINE)[1]
+
+        assert queue() == "0.0"
+        with Client(address, timeout=60) as client, ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(client.predict, "ranker", {"item_id": [7]}, signature="lookup", version=1)
+            wait_until(lambda: queue() == "1.0")
+            process.send_signal(signal.SIGTERM)
+            np.testing.assert_array_equal(waiting.result()["embedding"], [[1.0, 2.0]])
+        _, log = process.communicate(timeout=20)
+        assert (process.returncode, log) == (0, "Stopping: running requests are finished first.\n")
+
+
+@pytest.mark.parametrize("option", ["model-config", "batching-parameters", "ssl-config", "monitoring-config"])
+def test_a_file_that_is_wrong_is_one_line_and_exit_1(
+    models: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.config"
+    file.write_text("batch_sise { value: 8 }")
+    source = [] if option == "model-config" else ["--models", str(models)]
+    assert main([*source, f"--{option}-file", str(file), "--rest-api-port", "0"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {file} must be a tensorflow.serving.")
+    assert "line:column 1:1" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of the arguments --models --model-config-file is required"),
+        (["--models", "a", "--model-config-file", "b"], "not allowed with argument"),
+        (
+            ["--models", "a", "--monitoring-config-file", "c"],
+            "--monitoring-config-file: must come with --rest-api-port.",
+        ),
+        (["--models", "a", "--max-waiting", "-1"], "argument --max-waiting: must be 0 or more. Received: -1."),
+    ],
+)
+def test_arguments_that_cannot_be(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
 
 
 class Table(tf.Module):
