@@ -24,7 +24,7 @@ from mim_tf.realtime.source import Source
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.realtime.window import Limits, Window
 from mim_tf.representation import EmbeddingStore
-from mim_tf.serving.client_tls import Tls
+from mim_tf.serving.client import Tls
 from mim_tf.settings import RealtimeSettings, Settings
 from mim_tf.training.item_encoder_model import load_item_encoder_model
 from mim_tf.training.represent import fingerprint_file, store_path

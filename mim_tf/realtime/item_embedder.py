@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from mim_tf.errors import ServingError, SettingsError
 from mim_tf.realtime.event import Event
-from mim_tf.serving.client import Client
-from mim_tf.serving.client_tls import Tls
+from mim_tf.serving.client import Client, Tls
 from mim_tf.settings import ITEM_ENCODER
 
 # Embeddings [n, dim] float32 of n encoded images and titles, and the fingerprint of the encoder.

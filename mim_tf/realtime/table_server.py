@@ -9,8 +9,7 @@ import numpy as np
 
 from mim_tf.errors import ServingError, SettingsError
 from mim_tf.representation import EmbeddingStore, StoredEmbeddings
-from mim_tf.serving.client import Client
-from mim_tf.serving.client_tls import Tls
+from mim_tf.serving.client import Client, Tls
 
 _ROWS_AT_ONCE = 1000  # of an upsert: about 10 ms of a server's time
 

@@ -12,8 +12,7 @@ from mim_tf.errors import ServingError, SettingsError, StageError
 from mim_tf.realtime import table_server
 from mim_tf.realtime.table_server import TableServer
 from mim_tf.representation import EmbeddingStore
-from mim_tf.serving.client import Client
-from mim_tf.serving.client_tls import Tls
+from mim_tf.serving.client import Client, Tls
 from mim_tf.serving.server import Server
 from tests.realtime.conftest import Tables
 from tests.serving.certificates import Authority
