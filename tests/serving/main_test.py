@@ -169,7 +169,7 @@ def test_arguments_that_cannot_be(arguments: list[str], message: str, capsys: py
 
 
 class Table(tf.Module):
-    """As an exported table, large enough to be seen in a process's memory: rows of 64 MB, an index of 32 MB."""
+    """As an exported model, large enough to be seen in memory: rows of 64 MB, an index of 32 MB, constants of 64 MB."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +179,9 @@ class Table(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "item_id")])
     def lookup(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"embedding": tf.gather(self.rows, self.index.lookup(item_id))}
+        constants = tf.constant(np.random.default_rng(0).random([2**20, 16], np.float32))
+        row = self.index.lookup(item_id)
+        return {"embedding": tf.gather(self.rows, row) + tf.gather(constants, row)}
 
 
 @pytest.mark.slow
