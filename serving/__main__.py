@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import logging
 import math
@@ -24,6 +25,9 @@ _BANNER = (
     "mim_tf.serving is a stand-in for TF Serving, for laptops and tests. In production run tensorflow_model_server."
 )
 _STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+# Bytes that stay at the heap's end, above which memory is mapped (the most there may be), that it grows by; and one
+# arena, since those of threads are cut into pieces of 64 MB.
+_MALLOPT = {-1: 2**30, -3: 2**25, -2: 2**26, -8: 1}
 _EPILOG = """\
 FOLDER is laid out as <model>/<integer version>/saved_model.pb, like /models in the TF Serving image. The highest
 version of each model is served; names that are no integers are ignored. A version that appears later, or goes, is
@@ -124,6 +128,7 @@ def _serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # The allocator of TensorFlow's oneDNN never gives memory back: a version that is replaced would stay in it.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+    _keep_freed_memory()
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("mim_tf.serving").setLevel(logging.INFO)  # says which version is served
     # A traceback for every message that is none: whoever reaches the port could fill the log.
@@ -135,6 +140,18 @@ def _serve(options: argparse.Namespace) -> None:
             _announce(server)
             wait_for_stop()
             print("Stopping: running requests are finished first.", file=sys.stderr)
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc hand a request's memory to the next one: given back, each page would be cleared anew.
+
+    Of a ranking with tensors of tens of MB that is a third of its time. What a replaced version leaves is given back
+    by hand (`free_memory`).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
+    if mallopt is not None:
+        for option, value in _MALLOPT.items():
+            mallopt(option, value)
 
 
 @contextmanager

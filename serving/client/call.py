@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from mim_tf.serving.signature import Signature
@@ -117,8 +117,18 @@ def _to_proto(name: str, value: ArrayLike) -> tensor_pb2.TensorProto:
             array = np.asarray(value, dtype=object)  # NumPy's own strings lose trailing zero bytes, as of an image
         elif array.dtype == np.float64 and not hasattr(value, "dtype"):
             array = array.astype(np.float32)
-        return tf.make_tensor_proto(array)
+        return _strings(array) if array.dtype == object else tf.make_tensor_proto(array)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f'`inputs["{name}"]` must be an array of numbers or strings, all rows of one length. Received: {value!r}.'
         ) from error
+
+
+def _strings(array: np.ndarray) -> tensor_pb2.TensorProto:
+    """As `tf.make_tensor_proto` writes text and bytes, which takes five times as long over it."""
+    values = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.string_val.extend(values)  # refuses what is neither
+    return proto
