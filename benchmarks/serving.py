@@ -36,7 +36,7 @@ from mim_tf.representation import EmbeddingTable
 from mim_tf.serving.client import Client
 from mim_tf.serving.signature import Signature
 
-TURNS, REPEAT = 3, 40
+TURNS, REPEAT = 5, 50
 Inputs = dict[str, np.ndarray]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenisers, which stock servers have too
@@ -15,7 +16,6 @@ from mim_tf.errors import ServingError
 from mim_tf.serving.server.batch import Tensors
 from mim_tf.serving.server.batch_scheduler import BatchScheduler
 from mim_tf.serving.server.metrics import ServerMetrics
-from mim_tf.serving.server.signature_call import SignatureCall
 from mim_tf.serving.server.tensor_protos import to_proto, whole_tensor
 from mim_tf.serving.server.unloading import destroy_tables, free_memory
 from mim_tf.serving.server.warmup import warm_up
@@ -54,7 +54,7 @@ class Servable:
         self.requests = 0  # under way: `Models.leased` counts them
         self._metrics = metrics or ServerMetrics()
         self._batches = batches
-        self._model: tf.Module | None = None
+        self._model: Any = None  # none before it is loaded, and after it is unloaded
         try:
             with self._metrics.load(str(folder)):
                 self._load(folder)
@@ -75,7 +75,6 @@ class Servable:
         self.signatures = {
             key: Signature.from_proto(self.signature_defs[key]) for key in sorted(self._model.signatures)
         }
-        self._calls = {key: SignatureCall(self._model.signatures[key], self.signatures[key]) for key in self.signatures}
 
     def predict(
         self,
@@ -124,13 +123,13 @@ class Servable:
             tf.errors.OpError: Whatever the graph itself raises.
         """
         with self._metrics.run(self.name):
-            return self._calls[signature_name](tensors)
+            return self._model.signatures[signature_name](**tensors)
 
     def unload(self) -> None:
         """Gives back the memory. No request may be under way, and none can be answered any more."""
         if self._model is not None:
             destroy_tables(self._model)
-        self._model, self._calls = None, {}
+        self._model = None
         free_memory()
 
 

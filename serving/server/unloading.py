@@ -6,7 +6,6 @@ import ctypes
 import gc
 
 import tensorflow as tf
-from tensorflow.python.eager import context
 
 
 def destroy_tables(model: tf.Module) -> None:
@@ -21,9 +20,6 @@ def free_memory() -> None:
 
     Of TensorFlow's memory, what comes from the system's allocator: see `__main__.py`.
     """
-    # A graph that `SignatureCall` ran stays in the cache of ops, constants and all; those in use are made ready again
-    # at their next call. TensorFlow has no public name for it: `tf.random.set_seed` does it, and sets a seed.
-    context.context().clear_kernel_cache()
     gc.collect()  # functions and the variables they capture refer to each other
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone, which keeps what was freed for later
     if trim is not None:
