@@ -23,10 +23,19 @@ def inspect(folder: Path) -> str:
     Raises:
         ExportError: there is no SavedModel.
     """
-    if not (folder / "saved_model.pb").exists() and (numbers := versions(folder)):
-        folder = folder / str(numbers[-1])
+    if not (folder / "saved_model.pb").exists():
+        folder = _highest_version(folder)
     graph = SavedGraph.read(folder)
     return "\n".join([str(folder), *_signatures(graph), *_sizes(folder, graph), *_provenance(read_provenance(folder))])
+
+
+def _highest_version(folder: Path) -> Path:
+    numbers = versions(folder)
+    if not numbers:
+        models = [str(model) for model in sorted(folder.glob("*")) if versions(model)]
+        remedy = f"Give one of {', '.join(models)}." if models else "There is none."
+        raise ExportError(f"{folder} must hold a SavedModel, or versions of one. {remedy}")
+    return folder / str(numbers[-1])
 
 
 def _signatures(graph: SavedGraph) -> Iterator[str]:

@@ -29,7 +29,10 @@ def save_query_encoder(represent: StageFolder, folder: Path) -> None:
     """
     model = load_item_encoder_model(represent)
     if not hasattr(model, "embed_query"):
-        raise StageError(f"{represent.path} has no query encoder. Delete it and run the stage again.")
+        raise StageError(
+            f"{represent.path} has no query encoder, as it is of an earlier release. Delete item_encoder_model and "
+            "metrics.json in it and run the stage again, which keeps the store; then train rank anew."
+        )
     fingerprint = fingerprint_file(represent).read_text(encoding="utf-8").strip()
     module = tf.Module(name="query_encoder")
     module.weights = list(model.vision)  # what the function reads; the text encoder and the fusion stay behind

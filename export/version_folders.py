@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from mim_tf.workdir import fresh_folder_aside
@@ -37,9 +38,21 @@ def version_folders(models: Sequence[Path], version: int) -> Iterator[list[Path]
     """
     finals = [model / str(version) for model in models]
     asides = [fresh_folder_aside(final) for final in finals]
-    yield asides
+    try:
+        yield asides
+    except BaseException:
+        _take_away(asides)
+        raise
     with ExitStack() as taking_back:
         for aside, final in zip(asides, finals, strict=True):
             os.rename(aside, final)
             taking_back.callback(os.rename, final, aside)
         taking_back.pop_all()  # all have their names
+
+
+def _take_away(asides: Sequence[Path]) -> None:
+    """What is no version, and what holds none then: a server would warn of it."""
+    for aside in asides:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            aside.parent.rmdir()

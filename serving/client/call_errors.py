@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -34,6 +35,7 @@ _REFUSED = {
     "Hostname Verification Check failed": "Give the name that is in the server's certificate as `tls.server_name`.",
     "WRONG_VERSION_NUMBER": "The server does not speak TLS: leave out `tls`, or take its other port.",
 }
+_PLACE = re.compile(r"\s*\[\[\{\{node [^\]]*\}\}\]\]")
 _QUEUE_IS_FULL = "scheduling queue"  # of TF Serving's batches, which it says as UNAVAILABLE too
 _HANGS_UP = "Socket closed"  # all that is known where the server refuses the client, or goes away
 
@@ -55,8 +57,10 @@ def call_error(
     remedy = _REMEDIES.get(error.code(), _OTHERWISE).format(address=address, timeout=timeout, model=call.model)
     if error.code() == grpc.StatusCode.UNAVAILABLE:
         remedy = _remedy_of_unavailable(details, tls) or remedy
+    elif "servable version label" in details:
+        remedy = "Labels are in the server's model configuration file."
     tried = f" {attempts} attempts failed." if attempts > 1 else ""
-    return ServingError(f'model "{call.model}" at {address}: {error.code().name}: {details}{tried} {remedy}')
+    return ServingError(f'model "{call.model}" at {address}: {error.code().name}: {_sentence(details)}{tried} {remedy}')
 
 
 def closed_error(call: Call[Any], address: str) -> ServingError:
@@ -81,6 +85,12 @@ def is_awaited(error: ServingError) -> bool:
     """Whether a server that is starting may say so: that it is away, busy or has no such model yet."""
     cause = error.__cause__
     return isinstance(cause, grpc.RpcError) and (cause.code() in _STARTING or is_passing(cause))
+
+
+def _sentence(details: str) -> str:
+    """Without the place in the graph that TensorFlow puts behind the reason."""
+    reason = _PLACE.sub("", details).strip()
+    return reason if not reason or reason.endswith((".", "!", "?")) else f"{reason}."
 
 
 def _remedy_of_unavailable(details: str, tls: Tls | None) -> str | None:

@@ -75,8 +75,10 @@ def predicted(rankings: Rankings, inputs: Inputs, deadline: Deadline) -> Flow[Ou
 
 def ranked(rankings: Rankings, inputs: Inputs, top_k: ArrayLike, deadline: Deadline) -> Flow[Ranking]:
     """Ranks users' candidates, as `RankerClient.rank` documents."""
-    if "item_id" not in inputs:
-        raise ValueError(f"`inputs` must hold item_id. Received: {', '.join(inputs)}.")
+    if "item_id" not in inputs or "top_k" in inputs:
+        raise ValueError(
+            f"`inputs` must hold item_id, and not top_k, which is an argument. Received: {', '.join(inputs)}."
+        )
     signature = _signature("rank", inputs)
     given = yield from _typed(rankings, signature, inputs, deadline)
     item_ids = np.asarray(given["item_id"])

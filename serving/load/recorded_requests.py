@@ -39,6 +39,8 @@ def recorded_requests(path: Path, model: str, signature: str) -> list[predict_pb
 
 
 def _requests(path: Path) -> list[predict_pb2.PredictRequest]:
+    if not path.is_file():
+        raise ServingError(f"{path} must be a file of warm-up records. There is no such file.")
     try:
         records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]

@@ -57,15 +57,21 @@ class Reload:
             Seconds that the copying and then the server's loading took.
 
         Raises:
-            ServingError: the server does not serve it in time, or at all.
+            ServingError: the server does not serve it in time, or at all, or serves another folder.
             OSError: it cannot be copied, or somebody else published that version meanwhile.
         """
+        served = self._client.model_status(self._model)
+        if self._newest.version not in served:
+            raise ServingError(
+                f"`models` must be the folder that the server serves, whose highest version is {self._newest.version}. "
+                f"Received: {self._newest.path.parent.parent}, and a server of {', '.join(map(str, sorted(served)))}."
+            )
         begun = time.monotonic()
         shutil.copytree(self._newest.path, self._aside)
         os.rename(self._aside, self._folder)
         self._published = True
         copied = time.monotonic()
-        self._wait(lambda served: max(served, default=0) >= self._version, over)
+        self._wait(lambda served: self._version in served, over)
         return {"copy_seconds": copied - begun, "load_seconds": time.monotonic() - copied}
 
     def __enter__(self) -> Reload:

@@ -12,6 +12,7 @@ from mim_tf.serving.load.outcomes import OK
 from mim_tf.serving.load.phases import Measured, Notes
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+_NOTICEABLE = 5.0  # ms
 _LATE = 0.1  # of p99; a generator that is later than that measures itself
 _KNEE = 3.0  # times the p99 at the lowest rate
 
@@ -37,8 +38,8 @@ class Summary(NamedTuple):
 
     @property
     def late(self) -> bool:
-        """Whether the generator was slow: its own delay is more than a tenth of what it measured."""
-        return self.late_p99 > _LATE * self.p99
+        """Whether the generator was slow: its own delay is noticeable, and more than a tenth of what it measured."""
+        return self.late_p99 > max(_LATE * self.p99, _NOTICEABLE)
 
 
 def summaries_of(phases: Sequence[Measured]) -> list[Summary]:

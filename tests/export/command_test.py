@@ -59,7 +59,7 @@ def test_inspect_tells_what_a_version_holds(
     ):
         assert line in told
     monkeypatch.setattr(sys, "argv", ["export", "inspect", str(tmp_path)])
-    with pytest.raises(ExportError, match=r"must hold a SavedModel"):
+    with pytest.raises(ExportError, match=rf"must hold a SavedModel, .* Give one of {tmp_path / 'ranker'}\."):
         main()
 
 

@@ -90,5 +90,7 @@ def test_a_stage_of_an_earlier_release_says_what_to_do(tmp_path: Path) -> None:
     represent.path.mkdir()
     earlier = tf.Module()
     tf.saved_model.save(earlier, str(represent.path / "item_encoder_model"))
-    with pytest.raises(StageError, match=r"represent has no query encoder\. Delete it and run the stage again\."):
+    with pytest.raises(
+        StageError, match=r"represent has no query encoder, .*Delete item_encoder_model and metrics\.json in it"
+    ):
         save_query_encoder(represent, tmp_path / "served")

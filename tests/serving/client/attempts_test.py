@@ -54,7 +54,7 @@ def test_a_server_that_is_away_is_asked_again(asked: Ask) -> None:
 
 def test_the_last_attempt_is_the_last(asked: Ask) -> None:
     script = Scripted(*[UNAVAILABLE] * 9)
-    match = r'model "m" at 127.*: UNAVAILABLE: as the script says 2 attempts failed\. Is the server running at 127'
+    match = r'model "m" at 127.*: UNAVAILABLE: as the script says\. 2 attempts failed\. Is the server running at 127'
     with serving(script) as address, pytest.raises(ServingError, match=match):
         asked(address, client={"attempts": 2})
     assert sent(script) == [7, 7]
@@ -103,7 +103,7 @@ def test_what_waiting_does_not_mend_is_not_waited_for(code: grpc.StatusCode) -> 
 def test_a_change_is_sent_once(asked: Ask) -> None:
     """UNAVAILABLE may come after the change was made: here the server counted it."""
     script = Scripted(UNAVAILABLE)
-    with serving(script) as address, pytest.raises(ServingError, match=r"UNAVAILABLE: as the script says Is the"):
+    with serving(script) as address, pytest.raises(ServingError, match=r"UNAVAILABLE: as the script says\. Is the"):
         asked(address, signature="upsert")
     assert sent(script) == [7]
 
@@ -174,7 +174,7 @@ def failing(timeout: float, attempts: int, sleep: Callable[[float], None]) -> tu
         slept.append(seconds)
         sleep(seconds)
 
-    with pytest.raises(ServingError, match=f"m.* at a:1: UNAVAILABLE: away {attempts} attempts failed"):
+    with pytest.raises(ServingError, match=rf"m.* at a:1: UNAVAILABLE: away\. {attempts} attempts failed"):
         run(Attempts("a:1", None, timeout, attempts, send, pause).answer(status_call("m"), Deadline(timeout)))
     return given, slept
 

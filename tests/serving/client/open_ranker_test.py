@@ -152,6 +152,11 @@ def test_a_call_may_have_a_timeout_of_its_own(
             ask(timeout=0)
 
 
+def test_top_k_is_an_argument(ranker: Any, rows: Rows) -> None:
+    with pytest.raises(ValueError, match=r"`inputs` must hold item_id, and not top_k, which is an argument"):
+        ranker.rank({**rows, "top_k": [1, 1, 1]})
+
+
 @pytest.mark.parametrize("top_k", [10, [1, 1, 7], np.int32(5)])
 def test_the_most_of_top_k_counts_up_to_all_candidates(ranker: Any, rows: Rows, top_k: Any) -> None:
     assert ranker.rank(rows, top_k).top_item_id.shape == (3, 5)

@@ -46,6 +46,18 @@ def test_nothing_happens_where_nothing_is_published(client: Client, folder: Path
     assert names(folder) == ["1"]
 
 
+def test_a_folder_that_is_not_served_is_refused(client: Client, old: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "ranker"
+    elsewhere.mkdir(parents=True)
+    publish(old, elsewhere / "9")
+    with (
+        Reload(client, elsewhere.parent, "ranker") as reload,
+        pytest.raises(ServingError, match=r"must be the folder that the server serves, whose highest version is 9"),
+    ):
+        reload.publish(threading.Event())
+    assert names(elsewhere) == ["9"]
+
+
 def test_a_run_that_is_stopped_takes_it_away(client: Client, folder: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Reload(client, folder.parent, "ranker") as reload:  # noqa: PT012
         reload.publish(threading.Event())

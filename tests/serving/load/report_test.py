@@ -15,12 +15,12 @@ from mim_tf.serving.load.summary import summaries_of
 
 
 def measured(
-    phase: str, rate: float, milliseconds: list[float], failed: int = 0, notes: Notes | None = None
+    phase: str, rate: float, milliseconds: list[float], failed: int = 0, notes: Notes | None = None, late: float = 0.1
 ) -> Measured:
-    """Requests at this rate for 2 s; the last ones failed."""
+    """Requests at this rate for 2 s, sent so many ms late; the last ones failed."""
     codes = ["OK"] * (len(milliseconds) - failed) + ["UNAVAILABLE"] * failed
     outcomes = [
-        Outcome(number / rate, number / rate + 0.0001, number / rate + took / 1000, code)
+        Outcome(number / rate, number / rate + late / 1000, number / rate + took / 1000, code)
         for number, (took, code) in enumerate(zip(milliseconds, codes, strict=True))
     ]
     return Measured(phase, rate, 0.0, 2.0, Outcomes.of(outcomes), notes or {})
@@ -44,8 +44,8 @@ def test_the_table_by_hand() -> None:
 
 
 def test_a_late_generator_and_the_knee() -> None:
-    lines = report_lines(summaries_of([measured("steady", 10.0, [0.5] * 5), measured("steady", 20.0, [0.6] * 5)]))
-    late = "requests were sent late by p99 0.10 ms, longest 0.10 ms - over a tenth of p99: the generator was slow."
+    lines = report_lines(summaries_of([measured("steady", rate, [10.0] * 5, late=6) for rate in (10.0, 20.0)]))
+    late = "requests were sent late by p99 6.00 ms, longest 6.00 ms - over a tenth of p99: the generator was slow."
     assert lines[-3:] == [
         f"steady at 10/s: {late}",
         f"steady at 20/s: {late}",

@@ -47,11 +47,16 @@ def test_p99_is_compared_with_the_steady_one_of_the_same_rate() -> None:
     assert [one.to_steady for one in summaries_of(phases)] == pytest.approx([1, 1, 3])
 
 
-@pytest.mark.parametrize(("late", "expected"), [(0.0009, False), (0.0011, True)])
+@pytest.mark.parametrize(("late", "expected"), [(0.0099, False), (0.0101, True)])
 def test_a_generator_is_late_from_a_tenth_of_what_it_measured(late: float, expected: bool) -> None:
-    (one,) = summaries_of([measured(np.full(10, 0.01), late=late)])
+    (one,) = summaries_of([measured(np.full(10, 0.1), late=late)])
     assert one.late_p99 == pytest.approx(1000 * late)
     assert one.late is expected
+
+
+def test_what_nobody_would_notice_is_not_late() -> None:
+    (one,) = summaries_of([measured(np.full(10, 0.01), late=0.0049)])
+    assert not one.late
 
 
 def test_nothing_was_answered() -> None:
