@@ -43,13 +43,6 @@ def test_rows_are_kept_as_the_settings_say(workdir: Path, rows: str) -> None:
     assert (errors.max() > 0) == (rows == "int8")
 
 
-@pytest.mark.parametrize(("spare", "expected"), [(0.0, 0), (0.25, 1024), (100.0, 100 * ITEMS)])
-def test_spare_rows_are_a_share_of_the_items(workdir: Path, spare: float, expected: int) -> None:
-    settings = settings_of(workdir)
-    capacities = [load_table(settings, workdir, spare=share).capacity for share in (0.0, spare)]
-    assert capacities[1] - capacities[0] == expected
-
-
 def test_an_old_version_can_be_had(tmp_path: Path) -> None:
     settings = make_workdir(tmp_path)
     store = store_of(tmp_path)
