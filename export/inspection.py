@@ -65,7 +65,7 @@ def _provenance(told: Mapping[str, Any] | None) -> Iterator[str]:
         gate = told["gate"]
         yield "gate        passed " + ", ".join(gate["passed"])
         yield from (f"            skipped {check}: {reason}" for check, reason in gate["skipped"].items())
-        yield f"            greatest difference to the training model {_greatest(gate['differences']):.2g}"
+        yield f"            greatest difference to the training model {gate['greatest_difference']:.2g}"
         yield "settings"
         yield from _flat(told["settings"])
         yield "stages"
@@ -74,11 +74,6 @@ def _provenance(told: Mapping[str, Any] | None) -> Iterator[str]:
         raise ExportError(
             f"provenance.json must be what mim_tf.export wrote. Received: one without {error}."
         ) from error
-
-
-def _greatest(differences: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
-    found = (value for check in differences.values() for outputs in check.values() for value in outputs.values())
-    return max(found, default=0.0)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "  ") -> Iterator[str]:

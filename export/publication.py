@@ -186,7 +186,7 @@ def _finish(
     if report.untested:
         raise ExportError(f"{model}: every signature must have a case. Received: none of {', '.join(report.untested)}.")
     write_provenance(folder, settings, made_by, stored, report)
-    print(f"{model}: {report.summary}", file=sys.stderr)
+    print(f"{model}: {report}", file=sys.stderr)
 
 
 def _of_rows(stored: StoredEmbeddings, rows: Rows) -> StoredEmbeddings:

@@ -21,7 +21,7 @@ Rows = dict[str, np.ndarray]
 _TOP_K = 5
 _EMPTY = 3  # the row without a history
 _CLOSE = 1e-6  # probabilities, whose order rounding may change
-_PADDING = {"i": -1, "O": b""}  # by kind of dtype, likewise
+_PADDING = {"i": -1, "O": b""}  # by kind of dtype
 _UNKNOWN = {"i": 2**62, "O": b"no item of the shop"}
 
 

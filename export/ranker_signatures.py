@@ -104,9 +104,9 @@ class _RankerSignatures:
 
     def _user_state(self, inputs: Tensors) -> Tensors:
         histories = [name for name in self._histories if name in inputs]
-        rows, behaviours = tf.unstack(tf.shape(inputs["history_item_id"]))
+        rows, length = tf.unstack(tf.shape(inputs["history_item_id"]))
         checks = same_sizes(inputs, histories, "history_item_id", [0, 1])
-        checks.append(not_too_many(rows, 1, behaviours, self._most_pairs))
+        checks.append(not_too_many(rows, 1, length, self._most_pairs))
         inputs = _after([*checks, *all_finite(inputs), *self._state_checks(inputs, "history_item_id")], inputs)
         behaviours, before = _split_state(inputs)
         state = self._ranker.user_state(behaviours, before)

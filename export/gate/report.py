@@ -37,32 +37,16 @@ class GateReport:
                 check: {signature: dict(outputs) for signature, outputs in signatures.items()}
                 for check, signatures in self.differences.items()
             },
+            "greatest_difference": self.greatest_difference,
             "untested": list(self.untested),
         }
 
     @property
-    def summary(self) -> str:
-        """One line: what passed, how far the answers were off, and what did not run."""
+    def greatest_difference(self) -> float:
+        """Of all outputs that were compared."""
         found = [value for check in self.differences.values() for each in check.values() for value in each.values()]
-        skipped = "".join(f"; {check} skipped: {reason}" for check, reason in self.skipped.items())
-        return f"passed {', '.join(self.passed)}; greatest difference {max(found, default=0.0):.2g}{skipped}"
+        return max(found, default=0.0)
 
     def __str__(self) -> str:
-        sizes = self.sizes
-        lines = [f"passed     {', '.join(self.passed)}"]
-        lines += [f"skipped    {check}: {reason}" for check, reason in self.skipped.items()]
-        lines += [f"untested   {', '.join(self.untested)}"] if self.untested else []
-        lines += [f"bytes      graph {sizes.graph:,}, variables {sizes.variables:,}, assets {sizes.assets:,}"]
-        lines += [f"nodes      {sizes.nodes:,}", *self._table()]
-        return "\n".join(lines)
-
-    def _table(self) -> list[str]:
-        """The greatest differences, a line per output and a column per check."""
-        outputs = {(name, output) for each in self.differences.values() for name in each for output in each[name]}
-        names = {key: ".".join(key) for key in sorted(outputs)}
-        width = max(map(len, names.values()), default=0)
-        lines = [" ".join([f"{'difference':<{width}}", *(f"{check:>10}" for check in self.differences)])]
-        for (signature, output), name in names.items():
-            found = [each[signature][output] for each in self.differences.values()]
-            lines.append(" ".join([f"{name:<{width}}", *(f"{difference:>10.2g}" for difference in found)]))
-        return lines if names else []
+        skipped = "".join(f"; {check} skipped: {reason}" for check, reason in self.skipped.items())
+        return f"passed {', '.join(self.passed)}; greatest difference {self.greatest_difference:.2g}{skipped}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import grpc
 import tensorflow as tf
@@ -18,6 +19,7 @@ from mim_tf.serving.server.grpc_status import report_errors
 from mim_tf.serving.server.metrics import ServerMetrics
 from mim_tf.serving.server.models import Models
 from mim_tf.serving.server.servable import Servable
+from mim_tf.serving.signature import Signature
 
 _SIGNATURE_DEF = "signature_def"  # the one metadata field there is
 
@@ -68,6 +70,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with counted, self._models.leased(request.model_spec) as servable:
             outputs = servable.predict(name, request.inputs, request.output_filter, deadline)
         return predict_pb2.PredictResponse(model_spec=_spec(servable, signature_name=name), outputs=outputs)
+
+    def signatures(self, spec: model_pb2.ModelSpec) -> Mapping[str, Signature]:
+        """What the model that answers for a spec takes and returns, by signature name.
+
+        Raises:
+            tf.errors.OpError: As `Models.find`.
+        """
+        return self._models.find(spec).signatures
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest

@@ -125,31 +125,24 @@ class RestApi:
         if not isinstance(name, str):
             raise _invalid("'signature_name' key must be a string value.")
         name = name or _DEFAULT_SIGNATURE
-        known = dict(self._metadata(spec)[1].signature_def)
+        known = self._prediction.signatures(spec)
         if name not in known:
             raise _invalid(
                 f'Serving signature name: "{name}" not found in signature def. Known: {", ".join(sorted(known))}.'
             )
-        return name, Signature.from_proto(known[name])
-
-    def _metadata(
-        self, spec: model_pb2.ModelSpec
-    ) -> tuple[model_pb2.ModelSpec, get_model_metadata_pb2.SignatureDefMap]:
-        """The model that answers for a spec, and its signatures."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[_SIGNATURE_DEF])
-        response = self._prediction.metadata(request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata[_SIGNATURE_DEF].Unpack(signatures)
-        return response.model_spec, signatures
+        return name, known[name]
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
         return _write(_to_dict(self._model_service.status(request)))
 
     def _describe(self, spec: model_pb2.ModelSpec) -> bytes:
-        answering, signatures = self._metadata(spec)
+        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[_SIGNATURE_DEF])
+        response = self._prediction.metadata(request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[_SIGNATURE_DEF].Unpack(signatures)
         return _write(
-            {"model_spec": _to_dict(answering), "metadata": {_SIGNATURE_DEF: _to_dict(signatures)}},
+            {"model_spec": _to_dict(response.model_spec), "metadata": {_SIGNATURE_DEF: _to_dict(signatures)}},
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  registers the ops of tokenisers, which stock servers have too
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -16,10 +17,10 @@ from mim_tf.errors import ServingError
 from mim_tf.serving.server.batch import Tensors
 from mim_tf.serving.server.batch_scheduler import BatchScheduler
 from mim_tf.serving.server.metrics import ServerMetrics
-from mim_tf.serving.server.tensor_protos import to_proto, whole_tensor
 from mim_tf.serving.server.unloading import destroy_tables, free_memory
 from mim_tf.serving.server.warmup import warm_up
 from mim_tf.serving.signature import Signature, describe, describe_shape
+from mim_tf.serving.tensor_protos import to_proto, whole_tensor
 
 _MOST_REPEATED = 2**20  # elements of a tensor that may have fewer values
 
@@ -114,7 +115,9 @@ class Servable:
             outputs = self.run(signature_name, tensors)
         else:
             outputs = self._batches.run(self, signature_name, tensors, deadline)
-        return {name: to_proto(outputs[name]) for name in wanted}
+        return {
+            name: to_proto(np.asarray(outputs[name].numpy(), outputs[name].dtype.as_numpy_dtype)) for name in wanted
+        }
 
     def run(self, signature_name: str, tensors: Tensors) -> Tensors:
         """Runs one signature on tensors that fit it, and returns all its outputs.

@@ -107,16 +107,8 @@ class Server:
                 self._batches.stop()
 
     def _rest_server(self, port: int, metrics_path: str | None) -> RestServer:
-        if metrics_path is None:
-            return RestServer(self._prediction, self._model_service, host=self.host, port=port)
-        return RestServer(
-            self._prediction,
-            self._model_service,
-            host=self.host,
-            port=port,
-            metrics=self.metrics,
-            metrics_path=metrics_path,
-        )
+        told = {} if metrics_path is None else {"metrics": self.metrics, "metrics_path": metrics_path}
+        return RestServer(self._prediction, self._model_service, host=self.host, port=port, **told)
 
     @property
     def versions(self) -> dict[str, int]:

@@ -1,10 +1,13 @@
 """Services as the REST server asks them, with a model of three lines: what tests of the REST server answer with."""
 
 import threading
+from collections.abc import Mapping
 
 import tensorflow as tf
 from google.protobuf import text_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
+
+from mim_tf.serving.signature import Signature
 
 SIGNATURES = """
 signature_def { key: "serving_default" value {
@@ -37,6 +40,12 @@ class EchoPrediction:
             self.started.release()
             assert self.go.wait(60)
         return predict_pb2.PredictResponse(model_spec=request.model_spec, outputs=request.inputs)
+
+    def signatures(self, spec: model_pb2.ModelSpec) -> Mapping[str, Signature]:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        self.metadata(request).metadata["signature_def"].Unpack(found)
+        return {name: Signature.from_proto(proto) for name, proto in found.signature_def.items()}
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest

@@ -17,22 +17,13 @@ REPORT = GateReport(
 )
 
 
-def test_it_prints_a_table() -> None:
-    assert str(REPORT).splitlines() == [
-        "passed     sizes, reload, C API",
-        "untested   serving_default",
-        "bytes      graph 31,403, variables 1,073,741,824, assets 0",
-        "nodes      109",
-        "difference           reload      C API",
-        "rank.probability    2.5e-07      3e-08",
-        "rank.top_item_id          0          0",
-        "version.version           0          0",
-    ]
+def test_it_is_a_line() -> None:
+    assert str(REPORT) == "passed sizes, reload, C API; greatest difference 2.5e-07"
 
 
-def test_what_was_skipped_is_printed_with_the_reason() -> None:
+def test_what_was_skipped_is_told_with_the_reason() -> None:
     report = GateReport(["sizes"], {"C API": "there is no C++ compiler g++ or c++"}, REPORT.sizes, {}, [])
-    assert str(report).splitlines()[:2] == ["passed     sizes", "skipped    C API: there is no C++ compiler g++ or c++"]
+    assert str(report) == ("passed sizes; greatest difference 0; C API skipped: there is no C++ compiler g++ or c++")
 
 
 def test_it_becomes_json() -> None:
@@ -40,4 +31,5 @@ def test_it_becomes_json() -> None:
     assert values["passed"] == ["sizes", "reload", "C API"]
     assert values["sizes"] == {"graph": 31403, "variables": 1073741824, "assets": 0, "nodes": 109}
     assert values["differences"]["C API"]["rank"] == {"probability": 3e-8, "top_item_id": 0.0}
+    assert values["greatest_difference"] == 2.5e-7
     assert (values["skipped"], values["untested"]) == ({}, ["serving_default"])

@@ -6,7 +6,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2
 
-from mim_tf.serving.server.tensor_protos import to_proto, whole_tensor
+from mim_tf.serving.tensor_protos import to_proto, whole_tensor
 
 BYTES = np.array([[b"red", b""], ["sch\u00f6n".encode(), b"\xff\x00"]], object)  # no UTF-8, and a zero at the end
 NUMBERS = [np.float16, np.float32, np.float64, np.bool_, np.int8, np.int16, np.int32, np.int64]
@@ -62,9 +62,19 @@ def test_whatever_else_is_left_to_tensorflow(text: str) -> None:
 )
 def test_what_is_written_is_what_was_there(array: np.ndarray) -> None:
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-    proto = to_proto(tf.constant(array, dtype))
+    proto = to_proto(np.asarray(array))
     read = tf.make_ndarray(proto)
     assert (tf.as_dtype(proto.dtype), read.shape) == (dtype, array.shape)
     np.testing.assert_array_equal(read, array)
     parsed = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     np.testing.assert_array_equal(np.asarray(parsed, array.dtype), array)
+
+
+def test_the_bytes_of_another_machine_are_turned_round() -> None:
+    np.testing.assert_array_equal(tf.make_ndarray(to_proto(np.array([1, 2], ">i8"))), [1, 2])
+
+
+@pytest.mark.parametrize("values", [np.array(["red", 7], object), np.array(["2025-04-07"], "datetime64[D]")])
+def test_what_is_neither_number_nor_bytes_is_refused(values: np.ndarray) -> None:
+    with pytest.raises(TypeError, match=r".+"):
+        to_proto(values)
