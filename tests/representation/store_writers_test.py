@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mim_tf.errors import StageError
 from mim_tf.representation import EmbeddingStore
 
 ENV = {**os.environ, "LANCE_LOG": "error"}
@@ -103,8 +104,11 @@ def test_compaction_beside_writers_loses_nothing(tmp_path: Path, start: Callable
     writers = [start(RIVAL, store.path, str(number), "12") for number in (1, 2)]
     let_go_at_once(writers)
     while any(writer.poll() is None for writer in writers):
-        store.compact(keep_versions=2)
+        with suppress(StageError):  # writers without a pause may be faster each time
+            store.compact(keep_versions=2)
         time.sleep(0.02)
+    store.compact(keep_versions=2)
+    assert len(store.versions) == 2
     commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=60)[0].splitlines())
     assert len(commits) == 24
     expected: dict[int, list[float]] = {}
