@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from mim_tf.engine import Engine
 from mim_tf.errors import MimError, StageStoppedError
 from mim_tf.settings import Settings, load_settings
 
@@ -38,6 +39,24 @@ def stage_parser(name: str, description: str, epilog: str) -> argparse.ArgumentP
         help="override one setting, as in --set rank.ubm=average; may be repeated",
     )
     return parser
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add --engine and --engine-option to a command that can work on a cluster."""
+    parser.add_argument("--engine", choices=("local", "spark"), default="local", help="where the tables are worked on")
+    parser.add_argument(
+        "--engine-option",
+        dest="engine_options",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the engine's own, as spark.master=yarn; may be repeated",
+    )
+
+
+def engine_of(arguments: argparse.Namespace) -> Engine:
+    """The engine that --engine and --engine-option ask for."""
+    return Engine.parse(arguments.engine, arguments.engine_options)
 
 
 def options_of(arguments: argparse.Namespace) -> list[str]:

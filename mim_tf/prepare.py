@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
+from mim_tf.commandline import add_engine, engine_of, options_of, run_command, settings_of, stage_parser
 from mim_tf.training.stages import run_stage
 
 _EPILOG = """\
@@ -25,10 +25,11 @@ example:
 
 def main() -> None:
     """Run the command."""
-    arguments = stage_parser(
-        "prepare", "Check the shop's data and turn it into training records.", _EPILOG
-    ).parse_args()
-    run_stage("prepare", settings_of(arguments), Path(arguments.workdir), shlex.join(options_of(arguments)))
+    parser = stage_parser("prepare", "Check the shop's data and turn it into training records.", _EPILOG)
+    add_engine(parser)
+    arguments = parser.parse_args()
+    options, engine = shlex.join(options_of(arguments)), engine_of(arguments)
+    run_stage("prepare", settings_of(arguments), Path(arguments.workdir), options, engine=engine)
 
 
 if __name__ == "__main__":

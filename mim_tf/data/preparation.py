@@ -24,6 +24,7 @@ from mim_tf.data.rejects import Rejects
 from mim_tf.data.sources import Source, open_source, reading
 from mim_tf.data.timespan import readable, span
 from mim_tf.data.workspace import Workspace
+from mim_tf.engine import LOCAL, Engine
 from mim_tf.errors import DataError
 
 REJECTS_FILE = "rejects.parquet"
@@ -52,6 +53,7 @@ def prepare(
     held_out: float = 0.1,
     seed: int = 0,
     progress: Progress | None = None,
+    engine: Engine = LOCAL,
 ) -> dict[str, float]:
     """Check the shop's data and write training records.
 
@@ -84,6 +86,7 @@ def prepare(
             ids alone decide.
         seed: of the order of rows. The same input and seed give the same bytes.
         progress: called with the name of a step, the rows done and the rows in all.
+        engine: where the tables are worked on; each gives the same bytes.
 
     Returns:
         Figures: rows kept and rejected, pairs, empty histories, seconds, input rows per second.
@@ -119,7 +122,7 @@ def prepare(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tell = progress or _silent
-    with Workspace(target) as workspace, Rejects(target / REJECTS_FILE, workspace) as rejects:
+    with Workspace(target, engine) as workspace, Rejects(target / REJECTS_FILE, workspace) as rejects:
         contract = check_contract(
             open_source(workspace.connection, "data.items", os.fspath(items)),
             _open(workspace, "data.impressions", impressions),

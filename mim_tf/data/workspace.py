@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,13 @@ from typing import Any, Self
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+
+from mim_tf.data.record_schema import Shard
+from mim_tf.data.record_writer import write_shards
+from mim_tf.engine import LOCAL, Engine
+
+PLACE = "__place"
+"""The column that numbers the records of a split from 0: of `count` files, record `n` lies in file `n % count`."""
 
 
 class Workspace:
@@ -23,7 +30,7 @@ class Workspace:
         scratch: a folder for files that only this run needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: Engine = LOCAL) -> None:
         self._stack = ExitStack()
         scratch = tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder)
         self.scratch = Path(self._stack.enter_context(scratch))
@@ -60,3 +67,28 @@ class Workspace:
         `to_pyarrow_batches` of Ibis 12 calls a method that DuckDB 2 no longer has.
         """
         yield from self.connection.con.sql(self.connection.compile(table)).to_arrow_reader(rows)
+
+    def write_records(
+        self,
+        rows: ir.Table,
+        folder: Path,
+        name: str,
+        *,
+        total: int,
+        shards: int,
+        at_once: int,
+        progress: Callable[[str, int, int], None],
+    ) -> list[Shard]:
+        """Write rows as records, in the order of their `PLACE`; arguments and errors as in `write_shards`.
+
+        Args:
+            rows: one column per field, and `PLACE`.
+            folder: the folder of all records.
+            name: `<kind>/<split>`.
+            total: rows in all.
+            shards: files to write, at most.
+            at_once: rows held in memory.
+            progress: told about the rows written.
+        """
+        batches = self.stream(rows.order_by(PLACE).drop(PLACE), at_once)
+        return write_shards(folder, name, batches, total=total, shards=shards, progress=progress)

@@ -12,12 +12,13 @@ from tqdm import tqdm
 from mim_tf.data.preparation import prepare
 from mim_tf.data.records import read_items
 from mim_tf.encoders import learn_vocabulary
+from mim_tf.engine import LOCAL, Engine
 from mim_tf.settings import Settings
 from mim_tf.training.models import records_folder, write_vocabulary
 from mim_tf.workdir import StageFolder, fresh_folder_aside
 
 
-def run(settings: Settings, workdir: Path) -> dict[str, float]:
+def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, float]:
     """Write the records, and the titles' vocabulary for text encoders that start from random weights."""
     stage = StageFolder(workdir, "prepare")
     records = records_folder(stage)
@@ -45,6 +46,7 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
             held_out=data.held_out,
             seed=settings.seed,
             progress=progress.show,
+            engine=engine,
         )
     shutil.rmtree(records, ignore_errors=True)
     os.replace(aside, records)

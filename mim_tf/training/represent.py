@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_items
+from mim_tf.engine import LOCAL, Engine
 from mim_tf.errors import StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
@@ -33,7 +34,7 @@ READ_AT_ONCE = 64  # records
 _CENTRED_ON = 4096  # items; the records come shuffled
 
 
-def run(settings: Settings, workdir: Path) -> dict[str, float]:
+def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, float]:
     """Embed the items that the store does not hold as they are, committing as it goes; interrupted, it continues."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
     options, records = settings.represent, records_folder(prepare)

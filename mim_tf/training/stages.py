@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from mim_tf.commandline import set_keras_mode
+from mim_tf.engine import LOCAL, Engine
 from mim_tf.settings import RankStrategy, Settings
 from mim_tf.training.workers import worker_of
 from mim_tf.workdir import STAGES, StageFolder, earlier_stages
@@ -13,11 +14,16 @@ from mim_tf.workdir import STAGES, StageFolder, earlier_stages
 # TFRS refuses Keras 3, keras-nlp is Keras 3 only: the mode belongs to the process, hence to the stage it runs.
 LEGACY_KERAS_STAGES = frozenset({"rank"})
 
+# Those whose work is on tables: a cluster can do it.
+ENGINE_STAGES = frozenset({"prepare", "represent"})
+
 # Imported when it runs: with TensorFlow, so after the mode was chosen.
 _MODULES = {stage: f"mim_tf.training.{stage}" for stage in STAGES}
 
 
-def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_devices: int = 1) -> None:
+def run_stage(
+    stage: str, settings: Settings, workdir: Path, options: str, cpu_devices: int = 1, *, engine: Engine = LOCAL
+) -> None:
     """Run a stage unless it is finished.
 
     Args:
@@ -26,6 +32,7 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_d
         workdir: folder of the run.
         options: of the command line, for errors to name the command to run first.
         cpu_devices: as how many devices TensorFlow sees the CPU.
+        engine: where the tables of `prepare` and `represent` are worked on.
 
     Raises:
         StageError: an earlier stage is missing or was made with other settings, or another process works on this one.
@@ -44,14 +51,14 @@ def run_stage(stage: str, settings: Settings, workdir: Path, options: str, cpu_d
         return
     if not worker.is_chief:  # who alone has the folder, and writes into it
         folder.check(settings)
-        _run(stage, settings, workdir, cpu_devices)
+        _run(stage, settings, workdir, cpu_devices, engine)
         print(f"{stage}: worker {worker.index} is done", flush=True)
         return
     with folder.begin(settings):
         if folder.finished:  # by another process, since we looked
             return
         print(f"{stage}: started in {folder.path}", flush=True)
-        metrics = _run(stage, settings, workdir, cpu_devices)
+        metrics = _run(stage, settings, workdir, cpu_devices, engine)
         folder.finish(metrics)
     print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
 
@@ -66,11 +73,12 @@ def check_early(settings: Settings) -> None:
     importlib.import_module("mim_tf.training.behaviour_model").behaviour_model(settings.rank)
 
 
-def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int) -> dict[str, float]:
+def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int, engine: Engine) -> dict[str, float]:
     set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
     if cpu_devices > 1:
         importlib.import_module("mim_tf.training.strategies").split_cpu(cpu_devices)
-    metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir)
+    on = {"engine": engine} if stage in ENGINE_STAGES else {}
+    metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir, **on)
     return metrics
 
 
