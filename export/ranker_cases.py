@@ -19,6 +19,7 @@ from mim_tf.representation import StoredEmbeddings
 Rows = dict[str, np.ndarray]
 
 _TOP_K = 5
+_MIXED = 4096  # impressions that the rows are taken from
 _EMPTY = 3  # the row without a history
 _CLOSE = 1e-6  # probabilities, whose order rounding may change
 _PADDING = {"i": -1, "O": b""}  # by kind of dtype
@@ -37,7 +38,8 @@ def real_rows(records: Path, count: int = 32) -> Rows:
     """
     splits = [name for name in (VALIDATION, TRAIN) if RecordSchema.load(records).counts.get(name)]
     split = splits[0].rpartition("/")[2]
-    batch = next(iter(read_impressions(records, split, batch_size=count, verify=False)))
+    # Shuffled, since the impressions of one user lie side by side.
+    batch = next(iter(read_impressions(records, split, batch_size=count, shuffle=_MIXED, verify=False)))
     rows = {name: np.resize(values, [count, *values.shape[1:]]) for name, values in batch.items()}
     kind = rows["item_id"].dtype.kind
     rows["item_id"][1:2] = _UNKNOWN[kind]

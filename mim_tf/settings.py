@@ -30,6 +30,7 @@ def _seconds(value: Any) -> Any:
 
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 Units = Annotated[int, Field(ge=1)]
+ReplayShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -47,7 +48,11 @@ class DataSettings(Section):
     validation_pairs: str | None = Field(None, description="search log that C-SFT is measured on; null: later rows")
     title: tuple[str, ...] = Field(("title",), min_length=1, description="item columns joined into the title text")
     validation_from: Seconds | None = Field(None, description="date or second (UTC) at which validation starts")
+    train_from: Seconds | None = Field(
+        None, description="date or second (UTC) before which impressions are history alone; null: all train"
+    )
     history_length: int = Field(50, ge=1, description="behaviours kept per impression, the latest ones")
+    session_seconds: int = Field(1800, ge=1, description="a longer pause of a user begins another session, seconds")
     neighbours: str | None = Field(
         None,
         description="item column of broader categories, for hard negatives; null: the categories beside it by name",
@@ -58,13 +63,26 @@ class DataSettings(Section):
     )
     pairs_per_purchase: int = Field(3, ge=1, description="mined pairs: queries per item chosen, the latest ones")
     pairs_window_days: int = Field(60, ge=1, description="mined pairs: how old such a query may be, days")
+    pairs_share: float = Field(1.0, ge=0, le=1, description="mined pairs: share kept, by a hash; 0: none are mined")
     item_features: tuple[str, ...] = Field((), description="item columns kept as features, of targets and behaviours")
     impression_features: tuple[str, ...] = Field((), description="impression columns of users, contexts and queries")
     first_seen: str | None = Field(
         None, description="item column, date or second (UTC) of its first appearance; null: its first impression"
     )
     shards: int = Field(4, ge=1, description="record files per split")
+    records: str | None = Field(
+        None, description="URI of an empty folder for the record files; null: W/prepare/records"
+    )
+    cache: str | None = Field(
+        None, description="folder of each machine that files of `records` are fetched to; null: W/prepare/records"
+    )
     held_out: float = Field(0.1, ge=0, lt=1, description="share of items kept out of stage 1, by a hash of the id")
+
+    @model_validator(mode="after")
+    def _something_to_cache(self) -> Self:
+        if self.cache is not None and self.records is None:
+            raise ValueError("`cache` is for record files in an object store: set `records` too")
+        return self
 
 
 class EncoderTrainingSettings(Section):
@@ -322,7 +340,12 @@ class RankSettings(Section):
     cross_layers: int = Field(0, ge=0, description="DCN-v2 crosses of the tower's input, before its hidden layers")
     dropout: float = Field(0.2, ge=0, lt=1, description="after each hidden layer of the tower")
     epochs: int = Field(2, ge=1)
-    batch_size: int = Field(1024, ge=1, description="impressions per step, over all replicas")
+    batch_size: int = Field(1024, ge=1, description="impressions per step, on average, over all replicas")
+    candidates: int = Field(
+        8,
+        ge=1,
+        description="impressions of a session that share the work on its history, at most; 1: each does its own",
+    )
     learning_rate: float = Field(0.005, gt=0, description="of Adam, at its peak")
     encoder_learning_rate: float = Field(1e-5, gt=0, description="likewise, of the encoder of embeddings: end_to_end")
     schedule: Literal["constant", "cosine", "linear"] = Field("constant", description="how the rate falls from there")
@@ -334,6 +357,10 @@ class RankSettings(Section):
         1.0, gt=0, le=1, description="share of label-0 impressions that train; probabilities are corrected for it"
     )
     seeds: int = Field(1, ge=1, description="trainings of each model, from `seed` on, for mean and interval")
+    start_from: str | None = Field(None, description="workdir of an earlier run, whose weights are the start")
+    replay: dict[str, ReplayShare] = Field(
+        {}, description="by workdir of an earlier run, the share of its training files that train again"
+    )
 
     @model_validator(mode="after")
     def _encoder_where_the_records_are(self) -> Self:
@@ -415,6 +442,15 @@ class Settings(Section):
     export: ExportSettings = ExportSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _files_where_they_are_read(self) -> Self:
+        if self.data.cache is not None and self.rank.strategy == "parameter_server":
+            raise ValueError(
+                "`data.cache` is filled by the process that reads, which a parameter server's workers cannot: leave it "
+                "out, so that the files are fetched to the workdir"
+            )
+        return self
 
     @model_validator(mode="after")
     def _comparable_queries(self) -> Self:

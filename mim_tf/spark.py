@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -19,6 +20,9 @@ _ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
     "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    # Pandas writes nanoseconds, of which Spark has no type: read as numbers they do not keep a file from being read.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
 
 
@@ -45,11 +49,15 @@ def spark_session(name: str, options: Mapping[str, str]) -> SparkSession:
     # The executors' Python is this one, unless told otherwise: another would not find this package.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name).config(map={**_ALWAYS, **options})
+    is_ours = SparkSession.getActiveSession() is None
     try:
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         said = " ".join(str(error).split())[:500]
         raise StageError(f"Spark must start with {dict(options) or 'its own settings'}. Received: {said}") from error
+    if is_ours:
+        atexit.register(session.stop)  # before Java goes, or it complains of tasks that end with it
+    return session
 
 
 def _java() -> bool:

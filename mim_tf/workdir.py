@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mim_tf.errors import MimError, StageError
-from mim_tf.settings import Settings, dump_settings
+from mim_tf.settings import Settings, dump_settings, load_settings
 
 STAGES = ("prepare", "pretrain", "csft", "represent", "rank")
 
@@ -54,6 +54,14 @@ def earlier_stages(stage: str, settings: Settings) -> tuple[str, ...]:
     return stages[: stages.index(stage)]
 
 
+def earlier_runs(stage: str, settings: Settings) -> list[StageFolder]:
+    """The stages of other runs that `stage` builds on: what the click model starts from and trains on again."""
+    if stage != "rank":
+        return []
+    started = [] if settings.rank.start_from is None else [StageFolder(settings.rank.start_from, "rank")]
+    return [*started, *(StageFolder(workdir, "prepare") for workdir in settings.rank.replay)]
+
+
 class StageFolder:
     """`<workdir>/<stage>/`: checkpoints/, tensorboard/, settings.yaml, upstream.json; once finished, metrics.json.
 
@@ -84,6 +92,11 @@ class StageFolder:
         metrics: dict[str, float] = json.loads(self._metrics_file.read_text(encoding="utf-8"))
         return metrics
 
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was made with."""
+        return load_settings(self._settings_file)
+
     @contextmanager
     def begin(self, settings: Settings) -> Iterator[None]:
         """Work in the folder under `settings`, alone, keeping what an interrupted run left in it.
@@ -97,7 +110,8 @@ class StageFolder:
         self.check(settings)
         self.path.mkdir(parents=True, exist_ok=True)
         with exclusive(self.path):
-            write_aside(self._upstream_file, json.dumps(self._upstream(settings), indent=2) + "\n")
+            made_from = self._made_from() | self._upstream(settings)  # an earlier run may have been deleted since
+            write_aside(self._upstream_file, json.dumps(made_from, indent=2) + "\n")
             write_aside(self._settings_file, dump_settings(settings))  # `check` goes by this one
             try:
                 yield
@@ -123,7 +137,7 @@ class StageFolder:
         for stage in STAGES[: STAGES.index(self.stage) + 1]:  # the earliest one concerned is the one to run again
             sections = [name for name in _SECTIONS[stage] if stage not in left_out and name not in left_out]
             ignored = _not_yet_used(stage)
-            changes = [line for name in sections for line in _changes(name, then[name], now[name], ignored)]
+            changes = [line for name in sections for line in changed_settings(name, then[name], now[name], ignored)]
             if changes:
                 again = ", ".join(STAGES[STAGES.index(stage) :])
                 raise StageError(
@@ -156,16 +170,27 @@ class StageFolder:
         return bool(names - {".lock", self._settings_file.name, self._upstream_file.name})
 
     def _upstream(self, settings: Settings) -> dict[str, str]:
-        """Which runs of the earlier stages are there: a digest of their metrics, which hold the seconds they took."""
-        earlier = [StageFolder(self.workdir, stage) for stage in earlier_stages(self.stage, settings)]
+        """Which runs of the earlier stages are there: a digest of their metrics, which hold the seconds they took.
+
+        Stages of other runs go by their paths.
+        """
+        earlier = {stage: StageFolder(self.workdir, stage) for stage in earlier_stages(self.stage, settings)}
+        earlier |= {str(folder.path): folder for folder in earlier_runs(self.stage, settings)}
         return {
-            folder.stage: hashlib.sha256(folder._metrics_file.read_bytes()).hexdigest()
-            for folder in earlier
+            name: hashlib.sha256(folder._metrics_file.read_bytes()).hexdigest()
+            for name, folder in earlier.items()
             if folder.finished
         }
 
+    def _made_from(self) -> dict[str, str]:
+        """The digests that were noted when the stage began."""
+        if not self._upstream_file.exists():
+            return {}
+        digests: dict[str, str] = json.loads(self._upstream_file.read_text(encoding="utf-8"))
+        return digests
+
     def _check_upstream(self, settings: Settings) -> None:
-        made_from = json.loads(self._upstream_file.read_text(encoding="utf-8"))
+        made_from = self._made_from()
         for stage, digest in self._upstream(settings).items():
             if made_from.get(stage, digest) != digest:
                 raise StageError(
@@ -220,12 +245,12 @@ def _not_yet_used(stage: str) -> set[str]:
     return {path for path, first in _FIRST_USED_BY.items() if STAGES.index(first) > STAGES.index(stage)}
 
 
-def _changes(path: str, then: Any, now: Any, ignored: Collection[str]) -> list[str]:
+def changed_settings(path: str, then: Any, now: Any, ignored: Collection[str] = ()) -> list[str]:
     """Where two trees of plain values differ, as `key was old, now new`, but for `_PLACES` and what is ignored."""
     if isinstance(then, dict) and isinstance(now, dict):
         return [
             change
             for key in {**then, **now}
-            for change in _changes(f"{path}.{key}", then.get(key), now.get(key), ignored)
+            for change in changed_settings(f"{path}.{key}", then.get(key), now.get(key), ignored)
         ]
     return [] if then == now or path in _PLACES or path in ignored else [f"{path} was {then!r}, now {now!r}"]

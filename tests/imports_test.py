@@ -59,9 +59,11 @@ ALLOWED = {
     "realtime": {"commandline", "data", "representation", "serving", "settings", "training", "workdir"},
     "serve_check": {"commandline", "export", "representation", "serving", "settings", "training", "workdir"},
     "prepare": {"commandline", "training"},
+    "represent": {"commandline", "training"},
     "train": {"commandline", "training", "workdir"},
     "evaluate": {"commandline", "training", "workdir"},
     "demo": {"commandline", "data", "serving", "settings"},
+    "cluster_check": {"commandline", "data", "training", "workdir"},
 }
 
 

@@ -65,6 +65,9 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
             r"`rank`: `embeddings: encoder` reads images in the process that trains.*set `strategy` to one_device",
         ),
         ("realtime.tls={key: client.key}", r"`realtime\.tls`: `certificate` and `key` must be given together"),
+        ("data.cache=/tmp/cache", r"`data`: `cache` is for record files in an object store: set `records` too"),
+        ("rank.replay={W1: 0}", r"`rank\.replay\.W1`: .*greater than 0.*Received: 0"),
+        ("rank.replay={W1: 1.5}", r"`rank\.replay\.W1`: .*less than or equal to 1.*Received: 1\.5"),
         ("rank.ubm", r"--set must be section\.key=value\. Received: 'rank\.ubm'"),
         ("data.items.path=x", r"--set data\.items\.path: 'items' is a value, not a section"),
         ("rank.ubm=[", r"--set rank\.ubm: the value is not valid YAML"),
@@ -73,6 +76,13 @@ def test_what_is_saved_reads_back_as_the_same(config: Path, tmp_path: Path) -> N
 def test_a_wrong_override_is_told(config: Path, override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings(config, [override])
+
+
+def test_a_cache_of_each_machine_is_refused_where_others_read(config: Path) -> None:
+    elsewhere = ["data.records=s3://bucket/records", "data.cache=/tmp/cache"]
+    assert load_settings(config, elsewhere).data.cache == "/tmp/cache"
+    with pytest.raises(SettingsError, match=r"`data\.cache` is filled by the process that reads, which a parameter"):
+        load_settings(config, [*elsewhere, "rank.strategy=parameter_server"])
 
 
 def test_all_wrong_settings_are_told_at_once(config: Path) -> None:

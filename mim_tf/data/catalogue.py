@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mim_tf.data.catalogue_writer import CATALOGUE_FILE, FRAME_HEAD
 from mim_tf.data.chosen_rows import unpack
+from mim_tf.data.record_cache import record_path
 from mim_tf.data.record_files import Folder, RecordFiles
 from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN_ITEMS
 from mim_tf.errors import DataError
@@ -42,7 +43,7 @@ class Catalogue:
         category, shard = (table[name].chunk(0) for name in ("category", "shard"))
         self.categories: list[str] = category.dictionary.to_pylist()
         self._category = category.indices.to_numpy()
-        self._files: list[str] = shard.dictionary.to_pylist()
+        self._files = [record_path(self._folder, file) for file in shard.dictionary.to_pylist()]
         self._shard = shard.indices.to_numpy()
         self._item_id = table["item_id"].chunk(0)
         names = ("offset", "length", *_CATEGORY, *_NEIGHBOURS)
@@ -90,7 +91,7 @@ class Catalogue:
         """
         found = [b""] * len(rows)
         for shard in np.unique(self._shard[rows]):
-            path = posixpath.join(self._folder, self._files[shard])
+            path = self._files[shard]
             wanted = np.flatnonzero(self._shard[rows] == shard)
             try:
                 with open(path, "rb") as file:

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mim_tf.data.hashing import hashed
+from mim_tf.data.numbering import numbered
 from mim_tf.data.record_schema import Shard
 
 CATALOGUE_FILE = "catalogue.arrow"
+_DIGEST = "__digest"
 FRAME_HEAD, FRAME_TAIL = 12, 4
 """Bytes around an example in a TFRecord file: its length (8) and a checksum of that (4), and its own checksum (4)."""
 
@@ -33,11 +35,11 @@ def in_catalogue_order(items: ir.Table, seed: int) -> ir.Table:
     Returns:
         The items with `item_row`, from 0.
     """
-    keys = ["category", hashed(seed, items.item_id)]
     if "neighbours" in items.columns:
         items = items.drop("neighbours").inner_join(_broader(items), "category")
-        keys = ["neighbours", "category", hashed(seed, items.item_id)]
-    return items.mutate(item_row=ibis.row_number().over(ibis.window(order_by=keys)))
+    kinds = [name for name in ("neighbours", "category") if name in items.columns]
+    items = items.mutate(**{_DIGEST: hashed(seed, items.item_id)})
+    return numbered(items, "item_row", _DIGEST, first_by=kinds).drop(_DIGEST)
 
 
 def _broader(items: ir.Table) -> ir.Table:

@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.contract import Checked
-from mim_tf.data.images import IMAGE, ImageFolder, store_checked_images
+from mim_tf.data.images import CHECKED_IMAGES, IMAGE, ImageCheck, ImageFolder
 from mim_tf.data.rejects import REASON, Reason, Rejects, first_reason
 from mim_tf.data.sources import FILE, ROW, Source, reading
 from mim_tf.data.timespan import readable, span
@@ -74,8 +74,7 @@ def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejec
     Raises:
         DataError: no row is left.
     """
-    take = _Taker(workspace, log, rejects)
-    rows = _with_category(take.table, items)
+    rows = _with_category(log.rows, items)
     cases = [
         (rows.category.isnull(), Reason.UNKNOWN_ITEM),
         (rows.user_id.isnull(), Reason.MISSING_USER),
@@ -84,9 +83,13 @@ def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejec
     ]
     if "action" in rows.columns:
         cases.append(((rows.label == 1) & _is_unknown(rows.action), Reason.UNKNOWN_ACTION))
-    good = take(rows, *cases)
+    judged = rows.mutate(**{REASON: first_reason(*cases)})
+    first_rows = log.rows.group_by(FILE).aggregate(first=log.rows[ROW].min())
+    with reading(log.source.setting, log.source.path):
+        # The log is read twice rather than kept: most of its rows are good, and only of the bad ones files are named.
+        good = workspace.keep(rejects.take(log.source.setting, judged, first_rows).drop(FILE))
     rejects.check_some_left(log.source, workspace.count(good))
-    return workspace.keep(good.drop(FILE))
+    return good
 
 
 def clean_pairs(
@@ -159,10 +162,9 @@ class _Taker:
 def _checked_images(
     workspace: Workspace, source: Source, wanted: ir.Table, name: str, undecodable: Reason, progress: Progress
 ) -> ir.Table:
-    """Check the images of the wanted rows once and keep them in a scratch file, wherever they came from."""
+    """Check the images of the wanted rows once and keep them, wherever they came from."""
     column = name if name in source.columns else f"{name}_path"
     rows = source.table.semi_join(wanted, ROW).select(ROW, column)
-    path = workspace.scratch / f"{source.setting}.{name}.parquet"  # there may be two logs with query images
     total, done = workspace.count(wanted), 0
 
     def report(checked: int) -> None:
@@ -170,11 +172,9 @@ def _checked_images(
         done += checked
         progress(f"check {name}s", done, total)
 
-    files = ImageFolder(source.filesystem, source.folder)
+    check = ImageCheck(ImageFolder(source.filesystem, source.folder), undecodable)
     with reading(source.setting, source.path):
-        batches = workspace.stream(rows, _IMAGES_PER_BATCH)
-        store_checked_images(batches, path, files=files, undecodable=undecodable, progress=report)
-    return workspace.connection.read_parquet(str(path))
+        return workspace.map_batches(rows, check, CHECKED_IMAGES, at_once=_IMAGES_PER_BATCH, progress=report)
 
 
 def _of_action(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:

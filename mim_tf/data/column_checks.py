@@ -13,7 +13,8 @@ from mim_tf.errors import DataError
 
 _EXAMPLE_LENGTH = 200
 # A number as text: no leading zeros, and not more digits than a float64 keeps, or the id 007 would become 7.
-_NUMBER = r"(?i)^-?(((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[-+]?\d+)?|nan|inf|infinity)$"
+# It ends with `\z`: to Java, `$` stands before a last line break too.
+_NUMBER = r"(?i)^-?(((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[-+]?\d+)?|nan|inf|infinity)\z"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ColumnChecks:
             if kind in kinds:
                 self.keep(source, name, column.cast(kind))
             else:
-                broken = source.table.filter(column.notnull() if source.typed else ~_is_integer(column))
+                broken = source.table.filter(column.notnull() if source.typed else ~is_integer(column))
                 self.violate(source, name, f"be {' or '.join(kinds)}{origin}", type_name(column), broken)
 
     def is_there(self, source: Source, name: str) -> bool:
@@ -151,17 +152,19 @@ def type_name(column: ir.Column) -> str:
     return str(dtype).removeprefix("!")
 
 
-def _is_integer(column: ir.Column) -> ir.BooleanColumn:
+def is_integer(column: ir.Column) -> ir.BooleanColumn:
+    """Which texts are int64 and nothing else; null is."""
     # Engines differ in what they cast ("1.5", " 1"); only a value that comes back the same is one in all of them.
     number = column.try_cast("int64").cast("string")
     return column.isnull() | (number == column).fill_null(False)
 
 
-def _is_number(column: ir.Column) -> ir.BooleanColumn:
+def is_number(column: ir.Column) -> ir.BooleanColumn:
+    """Which texts are float64 and nothing else; null is."""
     return column.isnull() | column.re_search(_NUMBER)
 
 
-_FITS = {"int64": _is_integer, "float64": _is_number}
+_FITS = {"int64": is_integer, "float64": is_number}
 
 
 def _count(table: ir.Table) -> int:

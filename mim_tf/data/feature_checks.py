@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import numpy as np
 
@@ -16,7 +17,10 @@ _KINDS = ("int64", "float64", "string")
 _LARGEST = float(np.finfo(np.float32).max)  # records hold float32
 _NOT_FINITE = "null, NaN or beyond float32"
 _DATE = r"\d{4}-\d{2}-\d{2}"
-_MOMENT = rf"^{_DATE}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?(Z|[-+]\d{{2}}:\d{{2}})?)?$"
+# Engines differ in whether 24:00 is a time, and in how far from Greenwich a zone may lie: none is 15 hours away.
+_TIME, _ZONE = r"([01]\d|2[0-3]):\d{2}(:\d{2}(\.\d+)?)?", r"(Z|[-+](0\d|1[0-4]):[0-5]\d)"
+_MINUTE = len("2025-04-07 12:00")
+_MOMENT = rf"^{_DATE}([T ]{_TIME}{_ZONE}?)?\z"
 
 
 def check_features(
@@ -60,7 +64,8 @@ def _check_feature(check: ColumnChecks, source: Source, name: str, kept_as: str)
         number = column.cast(kind)
         broken = source.table.filter(number.isnull() if kind == "int64" else ~_is_finite(number))
         _refuse_missing(check, source, name, broken)
-        check.keep(source, kept_as, number.cast("int64" if kind == "int64" else "float32"))
+        # Adding 0.0 makes -0.0 the zero that engines group it with.
+        check.keep(source, kept_as, number.cast("int64") if kind == "int64" else (number + 0.0).cast("float32"))
     else:
         rule = "be int64, float or string to be a feature"
         check.violate(source, name, rule, type_name(column), source.table.filter(column.notnull()))
@@ -70,7 +75,8 @@ def _feature_kind(column: ir.Column, typed: bool) -> str:
     dtype = column.type()
     if dtype.is_boolean():
         return "int64"
-    if dtype.is_floating() or dtype.is_decimal():
+    # Spark has no uint64, and reads it as a decimal.
+    if dtype.is_floating() or dtype.is_decimal() or isinstance(dtype, dt.UInt64):
         return "float64"
     return kind_of(column, typed, _KINDS)
 
@@ -97,16 +103,24 @@ def _check_first_seen(check: ColumnChecks, items: Source, name: str) -> None:
         seconds = _seconds(column.cast("timestamp") if dtype.is_date() else column)
     elif kind == "string":
         text = column.nullif("")
-        moment = text.try_cast("timestamp('UTC')")  # a timestamp without a zone would drop the text's own
-        is_moment = text.re_search(_MOMENT) & moment.notnull()
+        seconds = seconds_of_text(text)
+        broken = items.table.filter(text.notnull() & seconds.isnull())
         rule = "hold dates as 2025-04-07 or 2025-04-07T12:00:00+02:00, seconds (int64) or nothing"
-        _violate_if_any(check, items, name, rule, "other text", items.table.filter(text.notnull() & ~is_moment), name)
-        seconds = _seconds(moment)
+        _violate_if_any(check, items, name, rule, "other text", broken, name)
     else:
         rule = "be int64 (seconds), date, timestamp or string (a date as 2025-04-07)"
         check.violate(items, name, rule, type_name(column), items.table.filter(column.notnull()))
         return
     check.keep(items, FIRST_SEEN, seconds)
+
+
+def seconds_of_text(text: ir.Value) -> ir.Value:
+    """Seconds UTC of dates and times in ISO 8601, null where a text is none."""
+    # Spark wants seconds before a zone. A timestamp without a zone would drop the text's own.
+    without = text.re_search(rf"^{_DATE}.\d{{2}}:\d{{2}}(Z|[-+]|\z)")
+    whole = ibis.ifelse(without, text.left(_MINUTE) + ":00" + text.substr(_MINUTE), text)
+    moment = whole.try_cast("timestamp('UTC')")
+    return ibis.ifelse(text.re_search(_MOMENT), _seconds(moment), ibis.null("int64"))
 
 
 def _seconds(moment: ir.Value) -> ir.Value:

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 
 import ibis.expr.types as ir
 
-from mim_tf.data.record_schema import FIELDS, HISTORY_PREFIX, ITEM_AGE, ITEM_PREFIX, QUERY_EMBEDDING
+from mim_tf.data.record_schema import (
+    FIELDS,
+    HISTORY_END,
+    HISTORY_PREFIX,
+    ITEM_AGE,
+    ITEM_PREFIX,
+    QUERY_EMBEDDING,
+    SESSION,
+)
 from mim_tf.errors import DataError
 
-# What a user did tells the label, and `history` are the behaviours before they are parted into fields.
+# What a user did tells the label, and `impressions` and `history` are those of a record before they are parted into
+# fields. Rows of sessions say which of their candidates were shown.
 # The last are the embeddings that a ranker adds, and what requests to a served one hold beside the fields.
 _TAKEN = (
     *FIELDS["impressions"],
-    *(ITEM_AGE, QUERY_EMBEDDING, "action", "history"),
+    *(ITEM_AGE, QUERY_EMBEDDING, SESSION, HISTORY_END, "action", "impressions", "history", "is_shown"),
     *("item_content", "history_content", "history_length", "top_k", "state_content", "state_fusion", "state_model"),
 )
 _INTERNAL = "__"

@@ -23,15 +23,23 @@ def hashed(seed: int | str, *keys: ir.Column) -> ir.StringValue:
 
 
 def is_held_out(key: ir.Column, share: float) -> ir.BooleanValue:
-    """Whether a row is among the `share` of rows that is kept out of training.
+    """Whether a row is among the `share` of rows that is kept out of training, as `is_sampled` tells."""
+    return is_sampled("held_out", key, share)
+
+
+def is_sampled(purpose: str, key: ir.Column, share: float) -> ir.BooleanValue:
+    """Whether a row is in a sample.
 
     The key alone decides, no seed and no other row: as a table grows, none of its rows changes sides, and a larger
-    share holds out the rows of a smaller one and more.
+    share takes the rows of a smaller one and more.
 
     Args:
+        purpose: samples for other purposes are other ones.
         key: tells the rows apart.
-        share: `0 <= share < 1`.
+        share: `0 <= share <= 1`.
     """
+    if share >= 1:
+        return ibis.literal(True)
     # Hexadecimal digits compare as text as they do as numbers, so no engine needs to read the number.
-    first_in_training = f"{int(share * 16**8):08x}"
-    return hashed("held_out", key) < first_in_training
+    first_left_out = f"{int(share * 16**8):08x}"
+    return hashed(purpose, key) < first_left_out

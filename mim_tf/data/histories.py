@@ -1,4 +1,4 @@
-"""What a user had bought before each impression."""
+"""Records of impressions: a stretch of one user's impressions, and the behaviours before them, each once."""
 
 from __future__ import annotations
 
@@ -8,51 +8,85 @@ import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.record_schema import ITEM_PREFIX
+from mim_tf.data.sessions import EARLIER, PAUSED, POSITION, SPLIT, STRETCH
 from mim_tf.data.sources import ROW
 
-HISTORY_FIELDS = ("item_id", "category", "timestamp")
-"""What is kept of each behaviour, beside its position and the features of its item."""
-POSITION = "__position"
-"""The field of a behaviour that orders it, from 0 for the user's first purchase."""
-_EARLIER = "__earlier"
+IMPRESSIONS, HISTORY = "impressions", "history"
+"""The columns of a record's impressions and behaviours, sorted arrays of structs that begin with `POSITION`."""
+BEHAVIOURS_FROM, BEHAVIOURS_UNTIL = "__behaviours_from", "__behaviours_until"
+"""The positions of the behaviours that a record needs, the last exclusive."""
+COUNT, WITHOUT_HISTORY = "__count", "__without_history"
+_HISTORY_FIELDS = ("item_id", "category", "timestamp")
+_BLOCK, _PER_BLOCK = "__block", 32
+RECORD = ["user_id", SPLIT, STRETCH]
+"""What tells records apart."""
 
 
-def with_histories(impressions: ir.Table, history_length: int, item_features: Sequence[str] = ()) -> ir.Table:
-    """Add each impression's behaviour history.
-
-    The history are the user's rows with label 1 and a strictly earlier timestamp, the latest `history_length` of them,
-    oldest first; rows of the same second are ordered by item id.
-
-    Rows of a user that have seen the same number of purchases share one history, so each is put together once, and
-    each purchase is joined by its position: the cost is at most `history_length` per history, however long the whole.
+def gathered(impressions: ir.Table, fields: Sequence[str], history_length: int) -> ir.Table:
+    """Gather the impressions of each record.
 
     Args:
-        impressions: with `ROW, user_id, item_id, category, timestamp, label`, and `item_<name>` for each feature.
-        history_length: behaviours kept per row.
+        impressions: as `in_order` gives them, those of a split.
+        fields: what is kept of each, beside what orders it and parts sessions.
+        history_length: behaviours that each looks back on.
+
+    Returns:
+        `user_id, SPLIT, STRETCH, IMPRESSIONS, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`; `COUNT` impressions, of which
+        `WITHOUT_HISTORY` have no behaviour before them.
+    """
+    # Sorting the collected structs orders them by position, their first field, on DuckDB and on Spark alike.
+    each = ibis.struct({name: impressions[name] for name in (POSITION, *fields, EARLIER, PAUSED)})
+    records = impressions.group_by(RECORD).aggregate(
+        **{
+            IMPRESSIONS: each.collect(),
+            BEHAVIOURS_FROM: ibis.greatest(impressions[EARLIER].min() - history_length, 0),
+            BEHAVIOURS_UNTIL: impressions[EARLIER].max(),
+            COUNT: impressions.count(),
+            WITHOUT_HISTORY: impressions.count(where=impressions[EARLIER] == 0),
+        }
+    )
+    return records.mutate(**{IMPRESSIONS: records[IMPRESSIONS].sort()})
+
+
+def behaviours_of(impressions: ir.Table, item_features: Sequence[str] = ()) -> ir.Table:
+    """What users chose: the rows with label 1, numbered per user in the order of time, then of items, from 0.
+
+    Args:
+        impressions: of both splits, with `ROW, user_id, item_id, category, timestamp, label`, and `item_<name>` for
+            each feature.
         item_features: names of the items' features.
 
     Returns:
-        The impressions with `history`, a sorted array of structs `POSITION, item_id, category, timestamp` and the
-        features by their names, null where there is no earlier behaviour.
+        `user_id, item_id, category, timestamp`, `item_<name>` for each feature, and `POSITION`.
     """
-    bought = impressions.filter(impressions.label == 1)
+    chosen = impressions.filter(impressions.label == 1)
     in_order = ibis.window(group_by="user_id", order_by=["timestamp", "item_id", ROW])
-    columns = {name: name for name in HISTORY_FIELDS} | {name: ITEM_PREFIX + name for name in item_features}
-    purchases = bought.select("user_id", *columns.values(), **{POSITION: ibis.row_number().over(in_order)})
-    seen = impressions.mutate(**{_EARLIER: _purchases_before(impressions)})
-    states = seen.filter(seen[_EARLIER] > 0).select("user_id", _EARLIER).distinct()
-    oldest = ibis.greatest(states[_EARLIER] - history_length, 0)
-    slots = states.mutate(**{POSITION: ibis.range(oldest, states[_EARLIER]).unnest()})
-    behaviours = slots.inner_join(purchases, ["user_id", POSITION])
-    # Sorting the collected structs orders them by position, their first field, on DuckDB and on Spark alike.
-    fields = {POSITION: behaviours[POSITION]} | {name: behaviours[column] for name, column in columns.items()}
-    histories = behaviours.group_by("user_id", _EARLIER).aggregate(history=ibis.struct(fields).collect())
-    histories = histories.mutate(history=histories.history.sort())
-    return seen.left_join(histories, ["user_id", _EARLIER]).select(*impressions.columns, "history")
+    features = [ITEM_PREFIX + name for name in item_features]
+    return chosen.select("user_id", *_HISTORY_FIELDS, *features, **{POSITION: ibis.row_number().over(in_order)})
 
 
-def _purchases_before(impressions: ir.Table) -> ir.Value:
-    """Count the user's purchases whose timestamp is at least one second earlier."""
-    before = ibis.window(group_by="user_id", order_by="timestamp", range=(None, -1))
-    # A count is 64 bits wide in every engine; DuckDB would widen a sum to 128.
-    return impressions.label.nullif(0).count().over(before)
+def with_histories(records: ir.Table, behaviours: ir.Table) -> ir.Table:
+    """Add to each record the behaviours it needs.
+
+    Both sides are joined by blocks of positions, so that a behaviour meets the few records that need it and not all
+    of its user's, however many these are.
+
+    Args:
+        records: with `user_id, SPLIT, STRETCH, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`.
+        behaviours: as `behaviours_of` gives them.
+
+    Returns:
+        The records with `HISTORY`, the features by their names, null where there is no behaviour.
+    """
+    first, until = records[BEHAVIOURS_FROM], records[BEHAVIOURS_UNTIL]
+    blocks = ibis.range(first // _PER_BLOCK, (until + _PER_BLOCK - 1) // _PER_BLOCK)
+    needs = records.select(*RECORD, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL, **{_BLOCK: blocks.unnest()})
+    behaviours = behaviours.mutate(**{_BLOCK: behaviours[POSITION] // _PER_BLOCK})
+    met = needs.inner_join(behaviours, ["user_id", _BLOCK])
+    met = met.filter((met[POSITION] >= met[BEHAVIOURS_FROM]) & (met[POSITION] < met[BEHAVIOURS_UNTIL]))
+    fields = {POSITION: met[POSITION]} | {name: met[name] for name in _HISTORY_FIELDS}
+    features = (name for name in behaviours.columns if name not in {"user_id", _BLOCK, *fields})
+    fields |= {name.removeprefix(ITEM_PREFIX): met[name] for name in features}
+    histories = met.group_by(RECORD).aggregate(**{HISTORY: ibis.struct(fields).collect()})
+    histories = histories.mutate(**{HISTORY: histories[HISTORY].sort()})
+    return records.left_join(histories, RECORD).select(*records.columns, HISTORY)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 from fsspec.implementations.local import LocalFileSystem
 
@@ -20,17 +18,24 @@ from mim_tf.data.sources import ROW
 from mim_tf.image_decoding import decode_image
 
 IMAGE = "image"
-_SCHEMA = pa.schema([(ROW, pa.int64()), (IMAGE, pa.binary()), (REASON, pa.string())])
+CHECKED_IMAGES = pa.schema([(ROW, pa.int64()), (IMAGE, pa.binary()), (REASON, pa.string())])
+"""Of each image its row, its bytes, and why it is left out: null where it is not."""
 Checked = tuple[bytes | None, Reason | None]
 
 
 def decodes(image: bytes) -> bool:
     """Whether training can decode these bytes."""
     try:
-        decode_image(image)
+        _decoded_size(image)
     except tf.errors.OpError:  # damaged, of no format that it knows, or larger than it takes
         return False
     return True
+
+
+# Op by op, the many of the decoder cost more than small images do.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def _decoded_size(image: tf.Tensor) -> tf.Tensor:
+    return tf.size(decode_image(image))
 
 
 @dataclass(frozen=True)
@@ -75,34 +80,29 @@ class ImageFolder:
         return None if outside else target
 
 
-def store_checked_images(
-    batches: Iterator[pa.RecordBatch],
-    path: Path,
-    *,
-    files: ImageFolder,
-    undecodable: Reason,
-    progress: Callable[[int], None],
-) -> None:
-    """Check images and keep them in a Parquet file with the columns `ROW`, `IMAGE` and `REASON`.
+@dataclass(frozen=True)
+class ImageCheck:
+    """Checks images a batch at a time, on as many threads as there are cores.
 
-    Args:
-        batches: `ROW` and one more column: the image as bytes, or as a path.
-        path: the Parquet file to write.
+    Attributes:
         files: the folder that image paths lead into.
         undecodable: the reason for an image that does not decode.
-        progress: called with the number of images of each batch once they are checked.
     """
 
-    def check(value: bytes | str | None) -> Checked:
-        image, reason = files.read(value) if isinstance(value, str) else (value, None)
-        if reason is None and not (image and decodes(image)):
-            return None, undecodable
-        return image, reason
+    files: ImageFolder
+    undecodable: Reason
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, pq.ParquetWriter(path, _SCHEMA, compression="none") as writer:
-        for batch in batches:
-            checked = list(pool.map(check, batch.column(1).to_pylist()))
-            images = pa.array([image for image, _ in checked], pa.binary())
-            reasons = pa.array([reason for _, reason in checked], pa.string())
-            writer.write_batch(pa.record_batch([batch.column(0), images, reasons], schema=_SCHEMA))
-            progress(batch.num_rows)
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Check batches of `ROW` and one more column, the image as bytes or as a path; gives `CHECKED_IMAGES`."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for batch in batches:
+                checked = list(pool.map(self._check, batch.column(1).to_pylist()))
+                images = pa.array([image for image, _ in checked], pa.binary())
+                reasons = pa.array([reason for _, reason in checked], pa.string())
+                yield pa.record_batch([batch.column(0), images, reasons], schema=CHECKED_IMAGES)
+
+    def _check(self, value: bytes | str | None) -> Checked:
+        image, reason = self.files.read(value) if isinstance(value, str) else (value, None)
+        if reason is None and not (image and decodes(image)):
+            return None, self.undecodable
+        return image, reason

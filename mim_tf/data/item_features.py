@@ -46,7 +46,11 @@ def with_item_features(impressions: ir.Table, features: ir.Table) -> ir.Table:
     Returns:
         The impressions with `item_<column>` for each feature, and `item_age`.
     """
-    known = impressions.inner_join(features, "item_id")
-    first_impression = known.timestamp.min().over(ibis.window(group_by="item_id"))
-    age = ibis.greatest(known.timestamp - ibis.coalesce(known[FIRST_SEEN], first_impression), 0)
+    # Not by a window: one over an item that half of the impressions show would be one task.
+    shown = impressions.group_by("item_id").aggregate(first_impression=impressions.timestamp.min())
+    appeared = features.inner_join(shown, "item_id")
+    first = ibis.coalesce(appeared[FIRST_SEEN], appeared.first_impression)
+    appeared = appeared.mutate(**{FIRST_SEEN: first}).drop("first_impression")
+    known = impressions.inner_join(appeared, "item_id")
+    age = ibis.greatest(known.timestamp - known[FIRST_SEEN], 0)
     return known.mutate(**{ITEM_AGE: age.cast("int64")}).drop(FIRST_SEEN)

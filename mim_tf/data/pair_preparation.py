@@ -12,6 +12,7 @@ from mim_tf.data.catalogue import Catalogue
 from mim_tf.data.chosen_rows import pack
 from mim_tf.data.cleaning import Progress, clean_pairs
 from mim_tf.data.contract import Checked
+from mim_tf.data.hashing import is_sampled
 from mim_tf.data.pairs import Rule, choices_of, chosen_rows, logged_pairs, mined_pairs, next_choice_pairs
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.record_schema import PAIRS, VALIDATION_PAIRS
@@ -32,6 +33,8 @@ class PairSettings:
         rule: of mined pairs.
         per_purchase: mined pairs per choice.
         window_days: days that a mined pair's query may lie before the choice.
+        share: of the mined pairs that is kept.
+        train_from: seconds UTC, of mined pairs' choices; None: all.
         validation_from: seconds UTC.
     """
 
@@ -39,6 +42,8 @@ class PairSettings:
     rule: Rule
     per_purchase: int
     window_days: int
+    share: float
+    train_from: int | None
     validation_from: int | None
 
 
@@ -96,7 +101,7 @@ class PairPreparation:
             splits[PAIRS] = _Split(logged_pairs(rows.filter(rows.trains)), queries)
             splits[VALIDATION_PAIRS] = _Split(logged_pairs(rows.filter(~rows.trains)), queries)
             chosen = _of_users(log.rows, chosen, before=self._settings.validation_from)
-        elif impressions is not None and self._settings.validation_from is not None:
+        elif impressions is not None and self._settings.validation_from is not None and self._settings.share > 0:
             splits = self._mined(impressions, self._settings.validation_from)
         if validation_log:
             rows, queries = self._searches(validation_log, before=None, later=False)
@@ -128,16 +133,22 @@ class PairPreparation:
             rule=settings.rule,
             per_purchase=settings.per_purchase,
             window_days=settings.window_days,
+            since=settings.train_from,
         )
         pairs = self._workspace.keep(pairs)
-        if not self._workspace.count(pairs):
+        # Of a single day there may be none; of a whole log, the settings are wrong.
+        if settings.train_from is None and not self._workspace.count(pairs):
             raise DataError(
                 f"`data.pairs_window_days` must span choices ({settings.action}) of two items by one user, of one "
                 f"category if `data.pairs_rule` is same_category. Received: {settings.window_days} days, "
                 f"{settings.rule}, with {span(training)}."
             )
         later = next_choice_pairs(choices, self._items, since=since, window_days=settings.window_days)
-        return {PAIRS: _Split(pairs, self._images), VALIDATION_PAIRS: _Split(later, self._images)}
+        return {PAIRS: self._sampled(pairs), VALIDATION_PAIRS: self._sampled(later)}
+
+    def _sampled(self, mined: ir.Table) -> _Split:
+        """The share of mined pairs that is kept."""
+        return _Split(mined.filter(is_sampled("pairs", mined.key, self._settings.share)), self._images)
 
     def _choices(self, impressions: ir.Table | None) -> ir.Table | None:
         """What users chose in the training period, by any action: `user_id, item_id`."""

@@ -56,7 +56,13 @@ def chosen_rows(choices: ir.Table, items: ir.Table) -> ir.Table:
 
 
 def mined_pairs(
-    choices: ir.Table, items: ir.Table, *, rule: Rule = "co_purchase", per_purchase: int, window_days: int
+    choices: ir.Table,
+    items: ir.Table,
+    *,
+    rule: Rule = "co_purchase",
+    per_purchase: int,
+    window_days: int,
+    since: int | None = None,
 ) -> ir.Table:
     """Pairs out of behaviour: the image of an item chosen before stands for the query that led to the later choice.
 
@@ -70,6 +76,7 @@ def mined_pairs(
         rule: what the two choices have in common.
         per_purchase: pairs per choice, at most.
         window_days: how long before the choice the query may lie, in days.
+        since: the first second of the choices that make pairs; what the user chose before is still a query. None: all.
 
     Returns:
         `key` (tells pairs apart), `query` (the row of i in items), `query_item_id` (i), `user_id`, `item_id`.
@@ -77,7 +84,8 @@ def mined_pairs(
     within = RULES[rule]
     events = _numbered(choices, within)
     events = events.mutate(until=events.up_to_second, repeats=events.repeats + 1)
-    return _with_queries(events, events, items, within, per_purchase, window_days)
+    later = events if since is None else events.filter(events.timestamp >= since)
+    return _with_queries(later, events, items, within, per_purchase, window_days)
 
 
 def next_choice_pairs(choices: ir.Table, items: ir.Table, *, since: int, window_days: int) -> ir.Table:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.catalogue_writer import in_catalogue_order
@@ -15,15 +16,15 @@ from mim_tf.data.contract import Checked, Contract, check_contract
 from mim_tf.data.feature_columns import FeatureColumns
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.hashing import is_held_out
-from mim_tf.data.histories import with_histories
 from mim_tf.data.item_features import item_features, with_item_features
 from mim_tf.data.pair_preparation import PairPreparation, PairSettings
 from mim_tf.data.pairs import RULES, Rule
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.rejects import Rejects
+from mim_tf.data.sessions import SPLIT
 from mim_tf.data.sources import Source, open_source, reading
 from mim_tf.data.timespan import readable, span
-from mim_tf.data.workspace import Workspace
+from mim_tf.data.workspace import Workspace, open_workspace
 from mim_tf.engine import LOCAL, Engine
 from mim_tf.errors import DataError
 
@@ -40,12 +41,15 @@ def prepare(
     validation_pairs: Location | None = None,
     title_columns: Sequence[str] = ("title",),
     validation_from: int | None = None,
+    train_from: int | None = None,
     history_length: int = 50,
+    session_seconds: int = 1800,
     neighbours: str | None = None,
     pairs_action: str = "purchase",
     pairs_rule: Rule = "co_purchase",
     pairs_per_purchase: int = 3,
     pairs_window_days: int = 30,
+    pairs_share: float = 1.0,
     shards: int = 8,
     item_features: Sequence[str] = (),
     impression_features: Sequence[str] = (),
@@ -69,7 +73,10 @@ def prepare(
         title_columns: columns of the catalogue that make the title, joined by ". ".
         validation_from: what happened from this time on (seconds UTC) validates, the rest trains; needed with
             impressions.
+        train_from: impressions before this time (seconds UTC) neither train nor validate; they are behaviours of
+            histories, count for an item's first appearance, and are queries of mined pairs.
         history_length: behaviours per impression, at most.
+        session_seconds: impressions of one user are of one session if each comes at most so long after the one before.
         neighbours: column of the catalogue with broader categories, in which a hard negative is looked for where an
             item's category has none; without it that is the categories beside it by name.
         pairs_action: what makes a pair, "click" or "purchase": rows of this action in search logs, and in impressions
@@ -77,6 +84,7 @@ def prepare(
         pairs_rule: which earlier items are queries of mined pairs: "co_purchase", any; "same_category".
         pairs_per_purchase: mined pairs per item chosen, at most.
         pairs_window_days: how long before the choice a mined pair's query may lie, in days.
+        pairs_share: of the mined pairs that is kept, by a hash of what tells them apart; 0 mines none.
         item_features: columns of the catalogue that become features of targets and behaviours.
         impression_features: columns of the impressions that become features, of users, contexts or queries.
         first_seen: column of the catalogue with the first appearance of each item, to tell its age by; without it, or
@@ -97,12 +105,15 @@ def prepare(
     started = time.perf_counter()
     _check_positive(
         history_length=history_length,
+        session_seconds=session_seconds,
         pairs_per_purchase=pairs_per_purchase,
         pairs_window_days=pairs_window_days,
         shards=shards,
     )
     if not 0 <= held_out < 1:
         raise DataError(f"`data.held_out` must be at least 0 and less than 1. Received: {held_out}.")
+    if not 0 <= pairs_share <= 1:
+        raise DataError(f"`data.pairs_share` must be from 0 to 1. Received: {pairs_share}.")
     if pairs_action not in ACTIONS:
         raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
     if pairs_rule not in RULES:
@@ -111,6 +122,11 @@ def prepare(
         raise DataError(
             "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
         )
+    if train_from is not None and (validation_from is None or train_from >= validation_from):
+        raise DataError(
+            "`data.train_from` must lie before `data.validation_from`. "
+            f"Received: {readable(train_from)}, and {validation_from and readable(validation_from)}."
+        )
     if impressions is None and impression_features:
         raise DataError(
             "`data.impression_features` must be left out where there are no impressions. "
@@ -118,13 +134,17 @@ def prepare(
         )
     features = FeatureColumns(tuple(item_features), tuple(impression_features), first_seen)
     features.check_names()
-    making_pairs = PairSettings(pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, validation_from)
+    making_pairs = PairSettings(
+        pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, pairs_share, train_from, validation_from
+    )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    if any(target.iterdir()):
+        raise DataError(f"`folder` must be new or empty. Received: {target}, which holds files.")
     tell = progress or _silent
-    with Workspace(target, engine) as workspace, Rejects(target / REJECTS_FILE, workspace) as rejects:
+    with open_workspace(target, engine) as workspace, Rejects(target / REJECTS_FILE, workspace) as rejects:
         contract = check_contract(
-            open_source(workspace.connection, "data.items", os.fspath(items)),
+            open_source(workspace, "data.items", os.fspath(items)),
             _open(workspace, "data.impressions", impressions),
             _open(workspace, "data.pairs", pairs),
             _open(workspace, "data.validation_pairs", validation_pairs),
@@ -137,7 +157,9 @@ def prepare(
         job.write_items(contract.items, held_out, seed)
         rows = None
         if contract.impressions and validation_from is not None:
-            rows = job.write_impressions(contract.impressions, validation_from, history_length)
+            rows = job.write_impressions(
+                contract.impressions, train_from, validation_from, history_length, session_seconds
+            )
         job.write_pairs(contract, rows, making_pairs)
         job.write_schema(contract, history_length)
         rows_read = sum(workspace.count(table.rows) for table in contract.tables)
@@ -178,20 +200,30 @@ class _Job:
         self._records.items(self._items, self._images)
         self._count_rejects("items", catalogue)
 
-    def write_impressions(self, log: Checked, validation_from: int, history_length: int) -> ir.Table:
+    def write_impressions(
+        self,
+        log: Checked,
+        train_from: int | None,
+        validation_from: int,
+        history_length: int,
+        session_seconds: int,
+    ) -> ir.Table:
         """Clean, split and write the impressions; returns the good ones."""
         rows = clean_impressions(self._workspace, log, self._items, self._rejects)
+        rows = rows.mutate(**{SPLIT: _split(rows, train_from, validation_from)})
         _check_split(rows, validation_from)
-        featured = self._workspace.keep(with_item_features(rows, self._item_features))
-        known = self._workspace.keep(with_histories(featured, history_length, self._features.items))
-        train = known.filter(known.timestamp < validation_from)
-        validation = known.filter(known.timestamp >= validation_from)
-        self._records.impressions(train, validation, self._features.fields(featured))
-        self._training = train
+        featured = with_item_features(rows, self._item_features)
+        self._training = featured.filter(featured[SPLIT] == "train")
+        self.metrics |= self._records.impressions(
+            featured,
+            self._features.fields(featured),
+            self._features.items,
+            history_length=history_length,
+            session_seconds=session_seconds,
+        )
         self._count_rejects("impressions", log)
-        for split, part in (("train", train), ("validation", validation)):
-            total, empty = self._workspace.count(part), self._workspace.count(part.filter(part.history.isnull()))
-            self.metrics |= {f"impressions_{split}": total, f"empty_history_share_{split}": empty / total}
+        if train_from is not None:
+            self.metrics["impressions_before"] = self._workspace.count(rows.filter(rows[SPLIT].isnull()))
         return rows
 
     def write_pairs(self, contract: Contract, impressions: ir.Table | None, settings: PairSettings) -> None:
@@ -221,6 +253,14 @@ def _check_positive(**settings: int) -> None:
             raise DataError(f"`data.{name}` must be at least 1. Received: {value}.")
 
 
+def _split(rows: ir.Table, train_from: int | None, validation_from: int) -> ir.Value:
+    """The split of each row; null where it is of neither and only history."""
+    cases = [(rows.timestamp >= validation_from, "validation")]
+    if train_from is not None:
+        cases.append((rows.timestamp < train_from, ibis.null("string")))
+    return ibis.cases(*cases, else_="train")
+
+
 def _check_split(rows: ir.Table, validation_from: int) -> None:
     """Refuse a split that leaves one side empty, or without purchases, or with nothing else."""
     is_train = rows.timestamp < validation_from
@@ -229,17 +269,17 @@ def _check_split(rows: ir.Table, validation_from: int) -> None:
             raise DataError(
                 f"`data.validation_from` must lie {rule}. Received: {readable(validation_from)}, with {span(rows)}."
             )
-    for part, name in ((is_train, "training"), (~is_train, "validation")):
-        labels = rows.filter(part).select("label").distinct().to_pyarrow()["label"].to_pylist()
+    for split, name in (("train", "training"), ("validation", "validation")):
+        labels = rows.filter(rows[SPLIT] == split).select("label").distinct().to_pyarrow()["label"].to_pylist()
         if len(labels) < 2:
             raise DataError(
                 f"`data.impressions` must hold labels 0 and 1 in the {name} period: what was shown and not bought "
-                f"teaches as much as what was. Received: only {labels[0]}."
+                f"teaches as much as what was. Received: {f'only {labels[0]}' if labels else 'no impressions'}."
             )
 
 
 def _open(workspace: Workspace, setting: str, path: Location | None) -> Source | None:
-    return None if path is None else open_source(workspace.connection, setting, os.fspath(path))
+    return None if path is None else open_source(workspace, setting, os.fspath(path))
 
 
 def _silent(step: str, done: int, total: int) -> None:

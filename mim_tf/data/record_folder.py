@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from mim_tf.data.catalogue_writer import write_catalogue
-from mim_tf.data.chosen_rows import pack
 from mim_tf.data.hashing import hashed
+from mim_tf.data.histories import (
+    BEHAVIOURS_FROM,
+    COUNT,
+    HISTORY,
+    IMPRESSIONS,
+    RECORD,
+    WITHOUT_HISTORY,
+    behaviours_of,
+    gathered,
+    with_histories,
+)
 from mim_tf.data.images import IMAGE
+from mim_tf.data.numbering import numbered
 from mim_tf.data.record_schema import (
     FIELDS,
     HELD_OUT_ITEMS,
+    IMPRESSION_SPLITS,
     QUERY_EMBEDDING,
-    TRAIN,
     TRAIN_ITEMS,
-    VALIDATION,
     RecordSchema,
     Shard,
 )
-from mim_tf.data.record_writer import write_shards
+from mim_tf.data.sessions import SPLIT, in_order
 from mim_tf.data.sources import ROW
-from mim_tf.data.workspace import Workspace
+from mim_tf.data.workspace import PLACE, Workspace
 
-# Up to two images a row: few rows at a time keep memory small. An impression is a few hundred bytes.
-_ROWS_WITH_IMAGES, _ROWS = 256, 8192
+# Up to two images a row, or the impressions of a user: few rows at a time keep memory small.
+_AT_ONCE = 256
+_DIGEST = "__digest"
 
 
 class RecordFolder:
-    """Writes the records of each kind; the rows of what trains are shuffled by a hash of their keys.
+    """Writes the records of each kind; their order is that of a hash of their keys.
 
     Attributes:
         folder: where they are.
@@ -60,13 +69,13 @@ class RecordFolder:
             items: `ROW, item_id, item_row, title, category, held_out`, perhaps `neighbours`.
             images: by `ROW`.
         """
-        in_split = ibis.window(group_by="held_out", order_by=hashed(self._seed, items.item_id))
-        items = self._workspace.keep(items.mutate(position=ibis.row_number().over(in_split)))
+        items = items.mutate(**{_DIGEST: hashed(self._seed, items.item_id)})
+        items = self._workspace.keep(numbered(items, PLACE, _DIGEST, within=["held_out"]).drop(_DIGEST))
         for name, wanted in ((TRAIN_ITEMS, ~items.held_out), (HELD_OUT_ITEMS, items.held_out)):
             split = items.filter(wanted)
-            rows = split.inner_join(images, ROW).order_by("position").select(*FIELDS["items"])
-            self._write(name, rows, self._workspace.count(split), _ROWS_WITH_IMAGES)
-        listed = items.order_by("item_row").drop(ROW, "title", "item_row").to_pyarrow()
+            rows = split.inner_join(images, ROW).select(*FIELDS["items"], PLACE)
+            self._write(name, rows, self._workspace.count(split))
+        listed = items.order_by("item_row").drop(ROW, "title", "item_row").rename(position=PLACE).to_pyarrow()
         write_catalogue(self.folder, listed, self._written[TRAIN_ITEMS], self._written[HELD_OUT_ITEMS])
 
     def pairs(self, name: str, pairs: ir.Table, items: ir.Table, images: ir.Table, queries: ir.Table) -> None:
@@ -79,44 +88,70 @@ class RecordFolder:
             images: the items', by `ROW`.
             queries: the queries' images, by `ROW`.
         """
+        pairs = self._workspace.keep(pairs.mutate(**{_DIGEST: hashed(self._seed, pairs.key)}))
         shown = items.inner_join(images, ROW).select("item_id", "item_row", "title", IMAGE)
         asked = queries.select(query=ROW, query_image=IMAGE)
-        rows = pairs.inner_join(asked, "query").inner_join(shown, "item_id")
-        rows = rows.order_by(hashed(self._seed, rows.key)).select(*FIELDS["pairs"])
-        self._write(name, rows, self._workspace.count(pairs), _ROWS_WITH_IMAGES)
+        rows = numbered(pairs, PLACE, _DIGEST).inner_join(asked, "query").inner_join(shown, "item_id")
+        self._write(name, rows.select(*FIELDS["pairs"], PLACE), self._workspace.count(pairs))
 
-    def impressions(self, train: ir.Table, validation: ir.Table, features: dict[str, str]) -> None:
-        """Write both splits of the impressions; validation stays in the order of time.
+    def impressions(
+        self,
+        impressions: ir.Table,
+        features: dict[str, str],
+        item_features: Sequence[str],
+        *,
+        history_length: int,
+        session_seconds: int,
+    ) -> dict[str, float]:
+        """Write both splits of the impressions.
 
         Args:
-            train: with the fields that all have, those of features, perhaps `query_embedding`, and `history`.
-            validation: likewise.
+            impressions: with `SPLIT`, the fields that all have, those of features, perhaps `query_embedding`.
             features: the fields of features and their types.
+            item_features: names of the items' features.
+            history_length: behaviours per impression, at most.
+            session_seconds: the longest time between one impression of a session and the next.
+
+        Returns:
+            Figures of each split: its impressions, and the share of them that have no history.
         """
         self._features = features
-        wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING}
-        keys = (train.user_id, train.item_id, train.timestamp, train[ROW])
-        for name, rows in (
-            (TRAIN, train.order_by(hashed(self._seed, *keys))),
-            (VALIDATION, validation.order_by("timestamp", ROW)),
-        ):
-            fields = [field for field in rows.columns if field in wanted]
-            self._write(name, rows.select(*fields, "history"), self._workspace.count(rows), _ROWS)
+        wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING} - {"user_id"}
+        fields = [field for field in impressions.columns if field in wanted]
+
+        def of_users(part: ir.Table) -> ir.Table:
+            ordered = in_order(part, session_seconds)
+            return gathered(ordered.filter(ordered[SPLIT].notnull()), fields, history_length)
+
+        records = self._workspace.keep_by("user_id", impressions, of_users)
+        behaviours = self._workspace.keep(behaviours_of(impressions, item_features))
+        digests = records.select(*RECORD, **{_DIGEST: hashed(self._seed, *(records[key] for key in RECORD))})
+        places = numbered(self._workspace.keep(digests), PLACE, _DIGEST, within=[SPLIT]).drop(_DIGEST)
+        records = records.inner_join(self._workspace.keep(places), RECORD)
+        for split, name in IMPRESSION_SPLITS.items():
+            of_split = records.filter(records[SPLIT] == split)
+            rows = with_histories(of_split, behaviours).select("user_id", IMPRESSIONS, HISTORY, BEHAVIOURS_FROM, PLACE)
+            self._write(name, rows, self._workspace.count(of_split))
+        return _figures(records)
 
     def save_schema(self, item_id: str, user_id: str | None, history_length: int | None, query_dim: int | None) -> None:
         """Write down what was written."""
-        counts = {name: sum(shard.records for shard in shards) for name, shards in self._written.items()}
+        counts = {name: sum(shard.examples for shard in shards) for name, shards in self._written.items()}
         schema = RecordSchema(item_id, user_id, history_length, counts, self._written, self._features, query_dim)
         schema.save(str(self.folder))
 
-    def _write(self, name: str, rows: ir.Table, total: int, at_once: int) -> None:
-        batches = map(_packed, self._workspace.stream(rows, at_once))
-        self._written[name] = write_shards(
-            self.folder, name, batches, total=total, shards=self._shards, progress=self._progress
+    def _write(self, name: str, rows: ir.Table, total: int) -> None:
+        self._written[name] = self._workspace.write_records(
+            rows, self.folder, name, total=total, shards=self._shards, at_once=_AT_ONCE, progress=self._progress
         )
 
 
-def _packed(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Batches of pairs hold lists of rows; records hold one value per field."""
-    place = batch.schema.get_field_index("chosen_rows")
-    return batch if place < 0 else batch.set_column(place, "chosen_rows", pack(batch.column(place)))
+def _figures(records: ir.Table) -> dict[str, float]:
+    counted = records.group_by(SPLIT).aggregate(
+        all=records[COUNT].sum().cast("int64"), without=records[WITHOUT_HISTORY].sum().cast("int64")
+    )
+    figures = {}
+    for row in counted.to_pyarrow().to_pylist():
+        figures[f"impressions_{row[SPLIT]}"] = row["all"]
+        figures[f"empty_history_share_{row[SPLIT]}"] = row["without"] / row["all"]
+    return figures

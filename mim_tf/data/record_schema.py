@@ -16,14 +16,18 @@ SCHEMA_FILE = "schema.json"
 TRAIN_ITEMS, HELD_OUT_ITEMS = "items/train", "items/held_out"
 PAIRS, VALIDATION_PAIRS = "pairs/train", "pairs/validation"
 TRAIN, VALIDATION = "impressions/train", "impressions/validation"
+IMPRESSION_SPLITS: Mapping[str, str] = {"train": TRAIN, "validation": VALIDATION}
 HISTORY_PREFIX = "history_"
-"""Fields that hold one value per behaviour; all others hold one value, or one embedding."""
+"""Fields of behaviours begin so."""
 ITEM_PREFIX = "item_"
 """Fields of the target that its features become; `history_` and the same name are the behaviours'."""
 ITEM_AGE = "item_age"
 """Seconds between the first appearance of an impression's item and the impression, at least 0."""
 QUERY_EMBEDDING = "query_embedding"
 """`[query_dim]` float32 of an impression; zeros where there was no query."""
+SESSION, HISTORY_END = "session", "history_end"
+"""Per impression, in records of impressions: the number of its session in the record, from 0, ascending; and how many
+of the record's behaviours lie before it, of which the latest are its history."""
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "items": {"item_id": "item_id", "title": "string", "category": "string", "image": "string"},
     "pairs": {
@@ -51,16 +55,34 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 Of a pair, `item_row` is the item's row in the catalogue, and `chosen_rows` are the ascending rows of all that its user
 chose, as little-endian int64. These are bytes because records hold one value per field, so that examples make batches
 without padding, however much one user chose.
+
+A record of impressions holds several of one user: one `user_id`, as many values of the fields of behaviours as all of
+its impressions need, and else a value per impression, of `SESSION` and `HISTORY_END` too.
 """
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: its path in the folder, its records, and its size in bytes."""
+    """One TFRecord file.
+
+    Attributes:
+        file: its path in the folder.
+        records: in it.
+        bytes: its size.
+        impressions: in its records, if these are of impressions.
+        sessions: how many sessions it has of each size, in impressions; the sizes are text, as JSON has them.
+    """
 
     file: str
     records: int
     bytes: int
+    impressions: int = 0
+    sessions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> int:
+        """What is trained on: the impressions, or the records of other kinds."""
+        return self.impressions or self.records
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ class RecordSchema:
         item_id: "int64" or "string".
         user_id: "int64" or "string"; None without impressions.
         history_length: behaviours per impression, at most; None without impressions.
-        counts: records per `<kind>/<split>`.
+        counts: per `<kind>/<split>` its records, or its impressions.
         shards: the files per `<kind>/<split>`; none where there are no records.
         features: fields of impressions beside those that all have, and their types: "int64", "float32" or "string".
         query_dim: the length of `query_embedding`; None where impressions have none.

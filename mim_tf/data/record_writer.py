@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-import numpy as np
+import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
+from fsspec.implementations.local import LocalFileSystem
 
-from mim_tf.data.histories import POSITION
-from mim_tf.data.record_schema import HISTORY_PREFIX, Shard
+from mim_tf.data.record_encoding import Encoded, encode
+from mim_tf.data.record_schema import Shard
 
-_HISTORY = HISTORY_PREFIX.removesuffix("_")
-_LIST_OF: Mapping[str, Callable[[tf.train.Feature], Any]] = {
-    "bytes": lambda feature: feature.bytes_list,
-    "int64": lambda feature: feature.int64_list,
-    "float": lambda feature: feature.float_list,
-}
-_Values = list[list[int]] | list[list[float]] | list[list[bytes]]
+GZIP = "GZIP"
+# Of zlib's levels 1 to 9: higher ones take most of a preparation's time and save little.
+_LEVEL = 1
+
+
+def shard_files(name: str, count: int) -> list[str]:
+    """The files of a split, as paths in the folder of all records: `<name>-00000-of-0000N.tfrecord`.
+
+    Those of impressions are compressed and end with `.gz`; the others are read by offset.
+    """
+    ending = ".tfrecord.gz" if compression_of(name) else ".tfrecord"
+    return [f"{name}-{number:05d}-of-{count:05d}{ending}" for number in range(count)]
+
+
+def compression_of(name: str) -> str:
+    """How the files of a split, `<kind>/<split>`, are compressed, as TensorFlow spells it."""
+    return GZIP if name.startswith("impressions/") else ""
 
 
 def write_shards(
@@ -33,12 +48,12 @@ def write_shards(
     shards: int,
     progress: Callable[[str, int, int], None],
 ) -> list[Shard]:
-    """Write the rows in turn to each shard: `<name>-00000-of-0000N.tfrecord`.
+    """Write the rows in turn to each shard.
 
     Args:
         folder: the folder of all records.
         name: `<kind>/<split>`.
-        batches: the rows, one column per field; `history` stands for the fields of behaviours.
+        batches: the rows, as `encode` takes them.
         total: rows in all; there are never more shards than rows, so none without rows.
         shards: files to write.
         progress: told about the rows written.
@@ -50,55 +65,88 @@ def write_shards(
         RuntimeError: more or fewer rows came than there are in all.
     """
     count = min(shards, total)
-    files = [f"{name}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     done = 0
     with ExitStack() as stack:
-        writers = [stack.enter_context(tf.io.TFRecordWriter(str(folder / file))) for file in files]
+        files = shard_files(name, count)
+        writers = [stack.enter_context(_ShardFile(folder, file, compression_of(name))) for file in files]
         for batch in batches:
-            for example in encode(batch):
-                writers[done % count].write(example)
+            for record in encode(batch):
+                writers[done % count].write(record)
                 done += 1
             progress(f"write {name}", done, total)
-    if done != total:
-        raise RuntimeError(f"{name}: {total} rows were to be written, {done} came.")  # a row met no image or two
-    return [
-        Shard(file, records=len(range(number, done, count)), bytes=(folder / file).stat().st_size)
-        for number, file in enumerate(files)
-    ]
+        if done != total:
+            raise RuntimeError(f"{name}: {total} rows were to be written, {done} came.")  # a row met no image or two
+    return [writer.shard for writer in writers]
 
 
-def encode(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Encode each row of a batch as a serialized `tf.train.Example`, the same row always as the same bytes."""
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    if _HISTORY in columns:
-        columns |= _history_columns(columns.pop(_HISTORY))
-    features = [(name, *_values(column)) for name, column in columns.items()]
-    for row in range(batch.num_rows):
-        example = tf.train.Example()
-        for name, kind, values in features:
-            # Touching the list marks its kind even when it stays empty.
-            _LIST_OF[kind](example.features.feature[name]).value.extend(values[row])
-        yield example.SerializeToString(deterministic=True)
+def write_shard(
+    folder: str | os.PathLike[str], file: str, batches: Iterable[pa.RecordBatch], *, compression: str
+) -> Shard:
+    """Write all rows to one shard, which has its name only when it is complete.
+
+    Args:
+        folder: the folder of all records: a path, or a URI that fsspec knows.
+        file: its path in the folder.
+        batches: the rows, as `encode` takes them.
+        compression: "" or `GZIP`.
+
+    Returns:
+        The shard.
+    """
+    with _ShardFile(folder, file, compression) as writer:
+        for batch in batches:
+            for record in encode(batch):
+                writer.write(record)
+    return writer.shard
 
 
-def _history_columns(history: pa.ListArray) -> dict[str, pa.ListArray]:
-    """Part an array of lists of structs into one array of lists per field; a null list becomes an empty one."""
-    lengths = pc.fill_null(pc.list_value_length(history), 0).to_numpy(zero_copy_only=False)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    behaviours = history.flatten()
-    fields = (field.name for field in behaviours.type if field.name != POSITION)
-    return {
-        HISTORY_PREFIX + name: pa.ListArray.from_arrays(offsets, pc.struct_field(behaviours, name)) for name in fields
-    }
+class _ShardFile:
+    """One shard, written in a file of another name, and put in its place when nothing failed.
 
+    Attributes:
+        shard: what was written, once it is in its place.
+    """
 
-def _values(column: pa.Array) -> tuple[str, _Values]:
-    """Give the kind of list that takes a column's values, and each row's values as a list."""
-    of_lists = pa.types.is_list(column.type)
-    flat = column.values if of_lists else column
-    kind = "int64" if pa.types.is_integer(flat.type) else "float" if pa.types.is_floating(flat.type) else "bytes"
-    flat = flat.cast(pa.large_binary()) if kind == "bytes" else flat
-    if of_lists:
-        return kind, pa.LargeListArray.from_arrays(column.offsets.cast(pa.int64()), flat).to_pylist()
-    return kind, [[value] for value in flat.to_pylist()]
+    shard: Shard
+
+    def __init__(self, folder: str | os.PathLike[str], file: str, compression: str) -> None:
+        self._file = file
+        self._filesystem, root = fsspec.core.url_to_fs(os.fspath(folder))
+        self._target = f"{root}/{file}"
+        self._filesystem.makedirs(os.path.dirname(self._target), exist_ok=True)
+        # Beside a local target, where a rename is enough; what is elsewhere is put there from here. Names are drawn, as
+        # a cluster may try a shard a second time while the first try still runs.
+        self._is_local = isinstance(self._filesystem, LocalFileSystem)
+        beside = os.path.dirname(self._target) if self._is_local else tempfile.gettempdir()
+        self._path = f"{beside}/.{os.path.basename(file)}-{uuid.uuid4().hex}"
+        options = tf.io.TFRecordOptions(compression_type=compression, compression_level=_LEVEL if compression else None)
+        self._writer = tf.io.TFRecordWriter(self._path, options)
+        self._records, self._sessions = 0, Counter[int]()
+
+    def write(self, record: Encoded) -> None:
+        self._writer.write(record.example)
+        self._records += 1
+        self._sessions.update(record.sessions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+            if error is None:
+                self._put()
+        finally:
+            Path(self._path).unlink(missing_ok=True)
+
+    def _put(self) -> None:
+        size = os.path.getsize(self._path)
+        if self._is_local:
+            os.replace(self._path, self._target)
+        else:
+            self._filesystem.put_file(self._path, self._target)
+        sessions = {str(length): count for length, count in sorted(self._sessions.items())}
+        impressions = sum(length * count for length, count in self._sessions.items())
+        self.shard = Shard(self._file, self._records, size, impressions, sessions)

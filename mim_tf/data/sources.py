@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
-import duckdb
 import fsspec
-import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
-from fsspec.implementations.local import LocalFileSystem
 
+from mim_tf.data.engine_errors import is_engine_error, lacks_room, said
 from mim_tf.errors import DataError
+
+if TYPE_CHECKING:
+    from mim_tf.data.workspace import Workspace
 
 FILE = "__file"
 """The column that says which file a row comes from."""
@@ -55,11 +55,11 @@ class Source:
         return f"`{self.setting}` ({self.path})"
 
 
-def open_source(connection: Any, setting: str, path: str) -> Source:
-    """Open a table lazily in an Ibis connection.
+def open_source(workspace: Workspace, setting: str, path: str) -> Source:
+    """Open a table lazily in a workspace.
 
     Args:
-        connection: an Ibis DuckDB connection.
+        workspace: the engine.
         setting: the setting that holds the path, for messages, e.g. `data.items`.
         path: a file, folder or glob; a local path or any URI that fsspec knows (`s3://`, `gs://`, `hdfs://`, ...).
 
@@ -77,12 +77,8 @@ def open_source(connection: Any, setting: str, path: str) -> Source:
     if len(formats) > 1 or None in formats:
         raise DataError(f"`{setting}` must be files of one format out of {_known()}. Received: {path}")
     (form,) = formats
-    if not isinstance(filesystem, LocalFileSystem):
-        connection.register_filesystem(filesystem)
-        files = [filesystem.unstrip_protocol(file) for file in files]
     with reading(setting, path):
-        table = _READERS[str(form)](connection, files)
-    table = table.mutate(**{ROW: ibis.row_number()})
+        table = workspace.read(str(form), filesystem, files)
     return Source(setting, path, table, form != "csv", filesystem, _folder(filesystem, location))
 
 
@@ -91,9 +87,12 @@ def reading(setting: str, path: str) -> Iterator[None]:
     """Turn what the engine says about an unreadable file into an error that names the setting and the path."""
     try:
         yield
-    except duckdb.Error as error:
-        said = " ".join(str(error).split())[:500]
-        raise DataError(f"`{setting}` must be readable from first row to last. Received: {path}: {said}") from error
+    except Exception as error:
+        if lacks_room(error) or not is_engine_error(error):
+            raise
+        raise DataError(
+            f"`{setting}` must be readable from first row to last. Received: {path}: {said(error)}"
+        ) from error
 
 
 def _filesystem(setting: str, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -121,33 +120,6 @@ def _folder(filesystem: fsspec.AbstractFileSystem, location: str) -> str:
     while any(character in str(parent) for character in "*?["):
         parent = parent.parent
     return str(parent)
-
-
-def _read_parquet(connection: Any, files: list[str]) -> ir.Table:
-    return connection.read_parquet(files, filename=FILE, union_by_name=True)
-
-
-def _read_csv(connection: Any, files: list[str]) -> ir.Table:
-    # All text: a guessed type would turn the id 007 into 7 and the title 2020-01-01 into a date.
-    return connection.read_csv(files, header=True, all_varchar=True, filename=FILE, union_by_name=True)
-
-
-# JSON has neither dates nor UUIDs: what the reader took for one is text. Integers of both signs it makes too wide.
-_MEANT = {dt.Date: "VARCHAR", dt.Time: "VARCHAR", dt.Timestamp: "VARCHAR", dt.UUID: "VARCHAR", dt.Decimal: "BIGINT"}
-
-
-def _read_json(connection: Any, files: list[str]) -> ir.Table:
-    options: dict[str, Any] = {"sample_size": -1, "filename": FILE, "union_by_name": True}
-    table = connection.read_json(files, **options)
-    meant = {name: _MEANT[type(dtype)] for name, dtype in table.schema().items() if type(dtype) in _MEANT}
-    if not meant:
-        return table
-    described = connection.raw_sql(f"DESCRIBE {connection.compile(table)}").fetchall()
-    types = {name: kind for name, kind, *_ in described if name != FILE}
-    return connection.read_json(files, columns=types | meant, **options)
-
-
-_READERS = {"parquet": _read_parquet, "csv": _read_csv, "json": _read_json}
 
 
 def _known() -> str:

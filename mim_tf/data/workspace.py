@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import ibis
+import fsspec
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from mim_tf.data.engine_errors import is_engine_error, lacks_room, said
 from mim_tf.data.record_schema import Shard
-from mim_tf.data.record_writer import write_shards
 from mim_tf.engine import LOCAL, Engine
+from mim_tf.errors import StageError
 
 PLACE = "__place"
 """The column that numbers the records of a split from 0: of `count` files, record `n` lies in file `n % count`."""
+Batches = Iterator[pa.RecordBatch]
 
 
-class Workspace:
-    """An Ibis DuckDB connection that spills into a scratch folder; both are gone when it closes.
+class Workspace(ABC):
+    """An Ibis connection and a scratch folder; what was kept is gone when it closes.
+
+    Args:
+        folder: where the scratch folder is made; all machines of a cluster must see it.
 
     Attributes:
         connection: the Ibis connection.
         scratch: a folder for files that only this run needs.
     """
 
-    def __init__(self, folder: Path, engine: Engine = LOCAL) -> None:
+    connection: Any
+
+    def __init__(self, folder: Path) -> None:
         self._stack = ExitStack()
+        self._folder = folder
         scratch = tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder)
-        self.scratch = Path(self._stack.enter_context(scratch))
-        self.connection: Any = ibis.duckdb.connect(temp_directory=str(self.scratch / "spill"))
-        self._stack.callback(self.connection.disconnect)
-        self._numbers = itertools.count()
+        self.scratch = Path(self._stack.enter_context(scratch)).resolve()
 
     def __enter__(self) -> Self:
         """Enter; nothing more to do."""
@@ -45,29 +50,77 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Drop what was kept, close the engine, remove the scratch folder."""
-        self._stack.close()
+        """Drop what was kept, close the engine, remove the scratch folder.
 
-    def keep(self, table: ir.Table) -> ir.Table:
-        """Compute a table once and keep it for as long as the workspace is open.
-
-        A temporary table goes with the connection; `cache` of Ibis 12 fails to drop its own with sqlglot 30.
+        Raises:
+            StageError: the engine failed, and nobody has said yet what of the user's made it fail.
         """
-        name = f"kept_{next(self._numbers)}"
-        kept: ir.Table = self.connection.create_table(name, table, temp=True)
-        return kept
+        self._stack.close()
+        if error is not None and lacks_room(error):
+            raise StageError(
+                f"`{self._folder}` must have room for the records and for as much again of scratch files, and the "
+                f"engine for its work. Received: {said(error)}"
+            ) from error
+        if error is not None and is_engine_error(error):
+            raise StageError(f"The engine must come to the end of its work. Received: {said(error)}") from error
 
+    @abstractmethod
+    def read(self, form: str, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> ir.Table:
+        """Open files lazily, with their `FILE` and their `ROW`.
+
+        Args:
+            form: "parquet", "csv" or "json"; values of CSV stay text.
+            filesystem: where the files are.
+            files: their paths there, in order.
+        """
+
+    @abstractmethod
+    def keep(self, table: ir.Table) -> ir.Table:
+        """Compute a table once and keep it for as long as the workspace is open."""
+
+    def keep_by(self, key: str, rows: ir.Table, compute: Callable[[ir.Table], ir.Table]) -> ir.Table:
+        """Keep what is computed of rows.
+
+        Args:
+            key: the column of which an engine may take some values at a time, all rows of each, so that it need not
+                hold all rows at once.
+            rows: those to compute of.
+            compute: gives the same of any such part as of the whole.
+        """
+        return self.keep(compute(rows))
+
+    @abstractmethod
     def count(self, table: ir.Table) -> int:
         """Count rows."""
-        return int(table.count().to_pyarrow().as_py())
 
-    def stream(self, table: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
-        """Stream a table in batches of at most `rows`, never holding all of it; read to the end before the next query.
+    @abstractmethod
+    def stream(self, table: ir.Table, rows: int) -> Batches:
+        """Stream a table in its order in batches of at most `rows`, never holding all of it.
 
-        `to_pyarrow_batches` of Ibis 12 calls a method that DuckDB 2 no longer has.
+        Read to the end before the next query.
         """
-        yield from self.connection.con.sql(self.connection.compile(table)).to_arrow_reader(rows)
 
+    @abstractmethod
+    def map_batches(
+        self,
+        table: ir.Table,
+        function: Callable[[Batches], Batches],
+        schema: pa.Schema,
+        *,
+        at_once: int,
+        progress: Callable[[int], None],
+    ) -> ir.Table:
+        """Compute a table from the batches of another and keep it.
+
+        Args:
+            table: the other one.
+            function: turns batches into batches, wherever the engine works: it can be pickled.
+            schema: of what it makes.
+            at_once: rows per batch, at most.
+            progress: told how many more rows there are.
+        """
+
+    @abstractmethod
     def write_records(
         self,
         rows: ir.Table,
@@ -90,5 +143,20 @@ class Workspace:
             at_once: rows held in memory.
             progress: told about the rows written.
         """
-        batches = self.stream(rows.order_by(PLACE).drop(PLACE), at_once)
-        return write_shards(folder, name, batches, total=total, shards=shards, progress=progress)
+
+
+def open_workspace(folder: Path, engine: Engine = LOCAL) -> Workspace:
+    """Open a workspace of an engine; the options of "local" are DuckDB's settings, those of "spark" Spark's.
+
+    Raises:
+        SettingsError: DuckDB does not know an option, or its value.
+        StageError: Spark does not start.
+    """
+    # Imported when they are opened: Spark need not be installed.
+    if engine.name == "spark":
+        from mim_tf.data.spark_workspace import SparkWorkspace
+
+        return SparkWorkspace(folder, engine.options)
+    from mim_tf.data.duckdb_workspace import DuckDBWorkspace
+
+    return DuckDBWorkspace(folder, engine.options)

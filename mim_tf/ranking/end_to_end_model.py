@@ -19,6 +19,7 @@ class EndToEndModel(RankingModel):
 
     Args:
         ranker: network and encoder.
+        batch_size: as in `RankingModel`.
 
     Raises:
         ValueError: nothing but the network learns.
@@ -26,8 +27,8 @@ class EndToEndModel(RankingModel):
     Reference: MIM, Table 6, "end-to-end".
     """
 
-    def __init__(self, ranker: Ranker):
-        super().__init__(ranker)
+    def __init__(self, ranker: Ranker, batch_size: int | None = None):
+        super().__init__(ranker, batch_size)
         if ranker.table is None or not ranker.table.trainable_variables:
             raise ValueError(f"`ranker` must have a table that learns. Received: {ranker.table}.")
         self.encoder_weights = list(ranker.table.trainable_variables)

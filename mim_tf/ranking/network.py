@@ -10,11 +10,14 @@ from tensorflow import keras
 
 from mim_tf.interest import CiUBM, UserState
 from mim_tf.interest.ciubm import call_arguments
+from mim_tf.interest.packed_steps import gather_distinct
 from mim_tf.ranking.deep_ctr import DeepCTR
 from mim_tf.ranking.hashed_embedding import HashedEmbedding
 
 _CATEGORY_BINS = 4096
 _ITEM = "item_"  # begins the fields of targets
+IS_SHOWN = "is_shown"
+"""The field that tells candidates from padding."""
 Features = dict[str, tf.Tensor]
 
 
@@ -30,8 +33,8 @@ class RankingNetwork(keras.Model):
     business.
 
     Many candidates for one user are asked for at once, as `[batch, candidates]` in place of `[batch]` of each target
-    field: what depends on the user alone is then computed once. A history that is too long for that can be summed up
-    beforehand (`user_state`).
+    field: what depends on the user alone is then computed once. Columns of impressions, and the query, may then differ
+    by candidate too. A history that is too long for that can be summed up beforehand (`user_state`).
 
     A Keras model like any other, in Keras 3 and tf_keras; `RankingModel` makes a TFRS model of it.
 
@@ -51,11 +54,13 @@ class RankingNetwork(keras.Model):
 
     Call arguments:
         features: a dict of the `fields` of this network; ids int64 or string, histories padded at the end, -1 or "".
+            Where users have fewer candidates than there are columns, `is_shown` beside them, bool
+            `[batch, candidates]`, False for padding, which the tower does not see.
         state: a `UserState`, of which content and fusion interest are then; the history serves the ID interest alone,
             and `history_content` may be left out.
 
     Returns:
-        Logits, `[batch]`, or `[batch, candidates]`, float32.
+        Logits, `[batch]`, or `[batch, candidates]`, float32; 0 for padding.
 
     Raises:
         TypeError: `ubm` is no layer.
@@ -126,7 +131,10 @@ class RankingNetwork(keras.Model):
 
     @property
     def impression_fields(self) -> tuple[str, ...]:
-        """`timestamp` in seconds and `<column>`, `[batch]`; `query_embedding` `[batch, mm_dim]`."""
+        """`timestamp` in seconds, `[batch]`; `<column>` and `query_embedding`.
+
+        The latter are `[batch]` and `[batch, mm_dim]`, or by candidate `[batch, candidates]` and so on.
+        """
         times = ["timestamp"] if self.uses_time else []
         columns = [name for name in self.impression_features if not name.startswith(_ITEM)]
         return (*times, *columns, *(["query_embedding"] if self.query else []))
@@ -148,8 +156,17 @@ class RankingNetwork(keras.Model):
             queries = _for_each(target, features["query_embedding"])
             inputs.append(cosine(queries, features["item_content"])[..., tf.newaxis])
         wide = tf.concat([tf.cast(part, self.compute_dtype) for part in inputs], axis=-1)
-        logits = self.tower(tf.reshape(wide, [-1, wide.shape[-1]]), training=training)
-        return tf.reshape(logits, tf.shape(target)[:-1])
+        wide = tf.reshape(wide, [-1, wide.shape[-1]])
+        return tf.reshape(self._logits(wide, features.get(IS_SHOWN), training), tf.shape(target)[:-1])
+
+    def _logits(self, wide: tf.Tensor, shown: tf.Tensor | None, training: bool) -> tf.Tensor:
+        """The tower's logits, `[rows]`, of `[rows, width]`; 0 of rows that are padding."""
+        if shown is None:
+            return self.tower(wide, training=training)
+        # Padding takes no time, and no part in the statistics of Dice.
+        rows = tf.cast(tf.where(tf.reshape(shown, [-1]))[:, 0], tf.int32)
+        logits = self.tower(gather_distinct(wide, rows), training=training)
+        return tf.scatter_nd(rows[:, tf.newaxis], logits, tf.shape(wide)[:1])
 
     def user_state(self, features: Features, state: UserState | None = None) -> UserState:
         """What content and fusion interest need of users' behaviours, in a size that does not grow with them.
@@ -182,12 +199,17 @@ class RankingNetwork(keras.Model):
         """Shape, without behaviours and with one candidate, and dtype of one row of each field."""
         second = dict.fromkeys(self.history_fields, 0)
         if features["item_id"].shape.rank == 2:
-            second |= dict.fromkeys(self.target_fields, 1)
+            second |= dict.fromkeys((*self.target_fields, *self._fields_by_candidate(features)), 1)
         rows = {}
         for name in self.fields:
             rest = [second[name], *features[name].shape[2:]] if name in second else features[name].shape[1:]
             rows[name] = [1, *rest], features[name].dtype.name
         return rows
+
+    def _fields_by_candidate(self, features: Features) -> list[str]:
+        """Which of the impression's fields have a value for each candidate."""
+        of_users = {name: 2 if name == "query_embedding" else 1 for name in self.impression_fields}
+        return [name for name, rank in of_users.items() if features[name].shape.rank > rank]
 
     def _identities(self, features: Features) -> tuple[tf.Tensor, tf.Tensor]:
         """`h_ID` of the target, `[batch, dim]` or `[batch, candidates, dim]`, and of the behaviours.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mim_tf.data.content_digest import content_digest
 from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN_ITEMS, RecordSchema
-from mim_tf.representation import EmbeddingStore
+from mim_tf.representation import EmbeddingStore, Labels
 
 _MOST_ITEMS, _MOST_BYTES = 4096, 128 * 2**20  # that are held while the store is asked about them
 
@@ -62,9 +62,21 @@ class ChangedItems:
         except Exception as error:
             self.error = error
             raise
-        changed = (known.contents != contents) & ~(known.event_times > self._known_at)
+        changed = lacks(known, contents, self._known_at)
         self._skip(len(changed) - int(changed.sum()))
         return contents, changed
+
+
+def lacks(known: Labels, contents: np.ndarray, known_at: np.datetime64) -> np.ndarray:
+    """Which items a store holds neither as they are nor newer, `[items]` bool.
+
+    Args:
+        known: what the store knows of them.
+        contents: `[items]` digests of what they are.
+        known_at: when they were so, UTC.
+    """
+    changed: np.ndarray = (known.contents != contents) & ~(known.event_times > known_at)
+    return changed
 
 
 def compared_at_once(schema: RecordSchema) -> int:

@@ -65,14 +65,43 @@ def fill(
         OSError: the storage has failed.
     """
     with tqdm(total=total, unit="item", disable=None) as bar:
-        tally, time = _Tally(bar), np.datetime64(round(known_at * 1e6), "us")
+        tally, time = Tally(bar), instant(known_at)
         changed = ChangedItems(items, store, known_at=time, at_once=compare_rows, skip=tally.skip)
         batches = tally.noted(_embedded(encoder, changed.records(), min(batch_size, total)))
         try:
-            _commit(store, encoder.fingerprint(), time, _chunks(batches, commit_rows))
+            commit(store, encoder.fingerprint(), time, batches, commit_rows)
         except tf.errors.OpError as error:
             raise (changed.error or error) from error
     return Filled(tally.embedded, tally.skipped, tally.sample)
+
+
+def commit(
+    store: EmbeddingStore, fingerprint: str, known_at: np.datetime64, batches: Iterator[Embedded], rows: int
+) -> None:
+    """Commit in a thread of its own, one chunk at a time: the store may be far away.
+
+    Args:
+        store: of this encoder's embeddings, or empty.
+        fingerprint: of the encoder.
+        known_at: when the items were so, UTC.
+        batches: in the order in which items get their rows.
+        rows: items per commit, or some more.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        last: Future[int] | None = None
+        for chunk in _chunks(batches, rows):
+            if last is not None:
+                last.result()
+            given = (chunk.item_ids, chunk.embeddings)
+            labels = {"contents": chunk.contents, "event_times": np.full(len(chunk.item_ids), known_at)}
+            last = thread.submit(store.upsert, *given, encoder=fingerprint, **labels)
+        if last is not None:
+            last.result()
+
+
+def instant(seconds: float) -> np.datetime64:
+    """Seconds since 1970 UTC as the store has times."""
+    return np.datetime64(round(seconds * 1e6), "us")
 
 
 def encoder_inputs(encoder: ItemEncoder, records: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
@@ -114,20 +143,6 @@ def _embedded(encoder: ItemEncoder, records: tf.data.Dataset, batch_size: int) -
         yield Embedded(ids, contents, embeddings_of(encoder, batch, batch_size))
 
 
-def _commit(store: EmbeddingStore, fingerprint: str, known_at: np.datetime64, chunks: Iterator[Embedded]) -> None:
-    """Commit in a thread of its own, one chunk at a time: the store may be far away."""
-    with ThreadPoolExecutor(1) as thread:
-        last: Future[int] | None = None
-        for chunk in chunks:
-            if last is not None:
-                last.result()
-            given = (chunk.item_ids, chunk.embeddings)
-            labels = {"contents": chunk.contents, "event_times": np.full(len(chunk.item_ids), known_at)}
-            last = thread.submit(store.upsert, *given, encoder=fingerprint, **labels)
-        if last is not None:
-            last.result()
-
-
 def _chunks(batches: Iterator[Embedded], rows: int) -> Iterator[Embedded]:
     """Batches put together until they have at least `rows` rows."""
     pending: list[Embedded] = []
@@ -144,7 +159,7 @@ def _joined(batches: list[Embedded]) -> Embedded:
     return Embedded(*map(np.concatenate, zip(*batches, strict=True)))
 
 
-class _Tally:
+class Tally:
     """Counts items, for the bar and the metrics, and keeps the first embeddings."""
 
     def __init__(self, bar: tqdm):

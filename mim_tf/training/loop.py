@@ -23,6 +23,7 @@ from mim_tf.training.run_metrics import RunMetrics, prefixed
 from mim_tf.training.stopping import StopSignal
 from mim_tf.training.strategies import wait_for_all
 from mim_tf.training.trainer import Objective, StopRequestedError, Trainer
+from mim_tf.training.weights_digest import tell_weights
 from mim_tf.training.workers import ALONE, Worker
 
 STEPS_PER_LOOP = 20
@@ -107,6 +108,8 @@ def train(
             run = _Run(trainer, checkpoints, tensorboard, steps, options, worker, evaluate)
         try:
             run.to_the_end()
+            if worker.addresses:
+                tell_weights(section, (variable.value.numpy() for variable in objective.variables))
             wait_for_all(strategy)  # the chief may still be writing what all of them read now
             metrics = run.hand_over()
             asked_at_the_end = wait_for_all(strategy, stop.requested)

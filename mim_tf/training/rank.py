@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from mim_tf.data.record_cache import transfers_explained
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.errors import DataError, StageError
 from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
@@ -21,6 +22,7 @@ from mim_tf.ranking.ranker import ContentTable
 from mim_tf.ranking.tfrs_model import RankingModel
 from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
 from mim_tf.settings import RankSettings, Settings
+from mim_tf.training.earlier_run import EarlierRun, network_statistics, training_records, weights_path
 from mim_tf.training.follow_store import FollowStore
 from mim_tf.training.models import records_folder
 from mim_tf.training.rank_callbacks import BestEpoch, Progress
@@ -37,19 +39,25 @@ from mim_tf.workdir import StageFolder
 _SPARE = 0.25  # rows of a training's table for items to come, as a share of those there
 
 
+@transfers_explained()
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
     """Train both variants with each seed and measure them on the validation impressions."""
     start = time.monotonic()
     strategy = make_strategy(settings.rank.strategy)  # before anything else of TensorFlow
+    if settings.rank.start_from is not None:
+        EarlierRun(settings.rank.start_from).check(settings, workdir)
     scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for seed in range(settings.rank.seeds):
         for variant in VARIANTS:
             ranker = _trained(settings, workdir, variant, seed, strategy)
             scores[variant].append(_measured(ranker, settings, workdir))
+    if strategy.extended.should_checkpoint:
+        network_statistics(settings, workdir).save(str(StageFolder(workdir, "rank").path))
     summary = _summary(scores["model"], scores["base"]) | _store_versions(settings, workdir)
     return summary | {"seconds": time.monotonic() - start}
 
 
+@transfers_explained()
 def evaluate(settings: Settings, workdir: Path) -> str:
     """Tables of what the trained models of all seeds are worth on the validation impressions.
 
@@ -80,14 +88,14 @@ def load_ranker(
         table: as in `build_ranker`.
     """
     ranker = build_ranker(settings, workdir, variant, table=table)
-    ranker.checkpoint().read(str(_path(StageFolder(workdir, "rank"), variant, seed))).assert_consumed()
+    ranker.checkpoint().read(str(weights_path(StageFolder(workdir, "rank"), variant, seed))).assert_consumed()
     return ranker
 
 
 def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strategy: tf.distribute.Strategy) -> Ranker:
     """One variant, trained from one seed; an interrupted training continues after its last whole epoch."""
     stage = StageFolder(workdir, "rank")
-    path = _path(stage, variant, seed)
+    path = weights_path(stage, variant, seed)
     if path.with_name(f"{path.name}.index").exists():  # written last
         return load_ranker(settings, workdir, variant, seed)
     version = None
@@ -97,6 +105,8 @@ def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strateg
     keras.utils.set_random_seed(settings.seed + seed)  # both variants start from the same draw
     ranker = build_ranker(settings, workdir, variant, strategy, version=version, spare=_SPARE)
     with no_worker_lost():
+        if settings.rank.start_from is not None:
+            EarlierRun(settings.rank.start_from).hand_over(ranker, variant, seed)
         _fit(ranker, settings, stage, path, settings.seed + seed, strategy)
         write_checkpoint(ranker.checkpoint(), str(path), strategy)
     if strategy.extended.should_checkpoint:
@@ -116,7 +126,7 @@ def _begun_with(settings: Settings, workdir: Path, path: Path, strategy: tf.dist
 def _store_versions(settings: Settings, workdir: Path) -> dict[str, float]:
     """The versions of the store that the first training began with and the last one ended with."""
     seeds = (0, settings.rank.seeds - 1)
-    first, last = (TableVersions(_path(StageFolder(workdir, "rank"), "model", seed)) for seed in seeds)
+    first, last = (TableVersions(weights_path(StageFolder(workdir, "rank"), "model", seed)) for seed in seeds)
     return {"store_version": last.last, "store_version_first": first.first} if first.known and last.known else {}
 
 
@@ -124,7 +134,8 @@ def _fit(
     ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, seed: int, strategy: tf.distribute.Strategy
 ) -> None:
     options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
-    steps = steps_per_epoch(records, options)
+    mixed = training_records(settings, stage.workdir, seed)
+    steps = steps_per_epoch(mixed, options, strategy)
     with strategy.scope():
         model = _compiled(ranker, options, steps * options.epochs)
     model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
@@ -133,7 +144,7 @@ def _fit(
         Progress(path.name, options.epochs, steps),
     ]
     model.fit(
-        distributed_impressions(records, options, seed, strategy),
+        distributed_impressions(mixed, options, seed, strategy, _first_epoch(path)),
         epochs=options.epochs,
         steps_per_epoch=steps,
         verbose=0,
@@ -166,22 +177,26 @@ def _compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel
     """The ranker ready for `fit`."""
     optimizer = rank_optimizer(options, steps)
     if ranker.table is None or not ranker.table.trainable_variables:
-        model = RankingModel(ranker)
+        model = RankingModel(ranker, options.batch_size)
         model.compile(optimizer=optimizer)
         return model
-    end_to_end = EndToEndModel(ranker)
+    end_to_end = EndToEndModel(ranker, options.batch_size)
     end_to_end.compile(optimizer=optimizer, encoder_optimizer=encoder_optimizer(options, steps))
     return end_to_end
-
-
-def _path(stage: StageFolder, variant: str, seed: int) -> Path:
-    """Prefix of a training's final checkpoint."""
-    return stage.checkpoints / f"{variant}-{seed}"
 
 
 def _backup(path: Path) -> Path:
     """Folder of what a training goes on from."""
     return path.with_name(f"{path.name}-backup")
+
+
+def _first_epoch(path: Path) -> int:
+    """The epoch that a training begins with, or goes on with: after the last that `BackupAndRestore` has saved."""
+    saved = tf.Variable(-1, dtype=tf.int64)
+    newest = tf.train.latest_checkpoint(str(_backup(path) / "chief"))
+    if newest is not None:
+        tf.train.Checkpoint(ckpt_saved_epoch=saved).read(newest).assert_existing_objects_matched().expect_partial()
+    return int(saved.numpy()) + 1
 
 
 def _measured(ranker: Ranker, settings: Settings, workdir: Path) -> dict[str, float]:

@@ -31,6 +31,7 @@ from mim_tf.settings import (
     VocabularySettings,
 )
 from mim_tf.training.behaviour_model import behaviour_model
+from mim_tf.training.earlier_run import network_statistics
 from mim_tf.training.encoded_items import EncodedItems
 from mim_tf.training.models import records_folder
 from mim_tf.training.tables import load_table
@@ -69,7 +70,7 @@ def build_ranker(
     schema = RecordSchema.load(records)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
-        network = build_network(settings, schema, FeatureStatistics.load(records), variant)
+        network = build_network(settings, schema, network_statistics(settings, workdir), variant)
     if network.uses_content and table is None:
         table = content_table(settings, workdir, strategy, version, spare)
     ranker = Ranker(network, table, settings.rank.negatives_kept)

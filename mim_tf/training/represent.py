@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +13,13 @@ import tensorflow as tf
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_items
 from mim_tf.engine import LOCAL, Engine
-from mim_tf.errors import StageError
+from mim_tf.errors import DataError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.representation.row_precision import ROW_DTYPES, cosine_errors
 from mim_tf.settings import Settings
 from mim_tf.training.changed_items import compared_at_once
-from mim_tf.training.filling import embeddings_of, encoder_inputs, fill
+from mim_tf.training.filling import Filled, embeddings_of, encoder_inputs, fill
 from mim_tf.training.item_encoder_model import save_item_encoder_model
 from mim_tf.training.models import (
     earlier_item_encoder,
@@ -27,7 +28,11 @@ from mim_tf.training.models import (
     records_folder,
     save_item_encoder,
 )
+from mim_tf.training.spark_filling import filling_session, spark_fill
 from mim_tf.workdir import StageFolder, fresh_folder_aside, write_aside
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 READ_AT_ONCE = 64  # records
 
@@ -35,28 +40,29 @@ _CENTRED_ON = 4096  # items; the records come shuffled
 
 
 def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, float]:
-    """Embed the items that the store does not hold as they are, committing as it goes; interrupted, it continues."""
+    """Embed the items that the store does not hold as they are; interrupted, it continues."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    options, records = settings.represent, records_folder(prepare)
-    schema, items = RecordSchema.load(records), read_items(records, batch_size=READ_AT_ONCE)
-    encoder = _encoder(settings, workdir, items)
-    store = _open_store(settings, workdir, schema.item_id, encoder.fingerprint())
+    session = None if engine.name == "local" else filling_session(engine, settings.represent.batch_size)
+    records = records_folder(prepare)
+    items = read_items(records, batch_size=READ_AT_ONCE, verify=session is None)  # executors check what they read
+    try:
+        encoder = _encoder(settings, workdir, items)
+    except tf.errors.DataLossError as error:
+        raise DataError(f"`{records}` must hold intact TFRecord files. Received: {error.message}") from error
+    store = _open_store(settings, workdir, RecordSchema.load(records).item_id, encoder.fingerprint())
     if not item_encoder_folder(stage).exists():
         save_item_encoder(stage, encoder)
     save_item_encoder_model(stage, encoder)
 
     start = time.monotonic()
-    sizes = {
-        "total": int(prepare.metrics["items"]),
-        "compare_rows": compared_at_once(schema),
-        "batch_size": options.batch_size,
-        "commit_rows": options.commit_rows,
-    }
-    filled = fill(store, encoder, items, known_at=prepare.metrics.get("prepared_at", 0.0), **sizes)
+    if session is None:
+        filled = _fill_here(store, encoder, items, settings, workdir)
+    else:
+        filled = _fill_on_spark(session, store, encoder.fingerprint(), settings, workdir)
     seconds = time.monotonic() - start
     write_aside(fingerprint_file(stage), encoder.fingerprint() + "\n")
-    _summarise(store, stage.tensorboard)
-    sample = filled.sample if filled.embedded else _sample(encoder, items, options.batch_size)
+    sample = filled.sample if len(filled.sample) else _sample(encoder, items, settings.represent.batch_size)
+    _summarise(sample, stage.tensorboard)
     return {
         "items": len(store),
         "embedded": filled.embedded,
@@ -77,6 +83,44 @@ def store_path(settings: Settings, workdir: Path) -> str:
 def fingerprint_file(represent: StageFolder) -> Path:
     """Where the fingerprint of the encoder is that filled the store."""
     return represent.path / "fingerprint.txt"
+
+
+def _fill_here(
+    store: EmbeddingStore, encoder: ItemEncoder, items: tf.data.Dataset, settings: Settings, workdir: Path
+) -> Filled:
+    prepare, options = StageFolder(workdir, "prepare"), settings.represent
+    return fill(
+        store,
+        encoder,
+        items,
+        total=int(prepare.metrics["items"]),
+        known_at=_known_at(prepare),
+        compare_rows=compared_at_once(RecordSchema.load(records_folder(prepare))),
+        batch_size=options.batch_size,
+        commit_rows=options.commit_rows,
+    )
+
+
+def _fill_on_spark(
+    session: SparkSession, store: EmbeddingStore, fingerprint: str, settings: Settings, workdir: Path
+) -> Filled:
+    """With paths that do not depend on where a process runs."""
+    prepare, represent = (StageFolder(workdir.resolve(), stage) for stage in ("prepare", "represent"))
+    return spark_fill(
+        store if "://" in store.path else EmbeddingStore(Path(store.path).resolve()),
+        represent,
+        records_folder(prepare),
+        session=session,
+        fingerprint=fingerprint,
+        known_at=_known_at(prepare),
+        batch_size=settings.represent.batch_size,
+        commit_rows=settings.represent.commit_rows,
+    )
+
+
+def _known_at(prepare: StageFolder) -> float:
+    """When the items were as the records have them, seconds since 1970 UTC."""
+    return prepare.metrics.get("prepared_at", 0.0)
 
 
 def _encoder(settings: Settings, workdir: Path, items: tf.data.Dataset) -> ItemEncoder:
@@ -142,11 +186,10 @@ def _sample(encoder: ItemEncoder, items: tf.data.Dataset, batch_size: int) -> np
     return embeddings_of(encoder, batch, len(batch["images"]))
 
 
-def _summarise(store: EmbeddingStore, tensorboard: Path) -> None:
-    """How long the embeddings are and how alike: a collapsed encoder shows as similarities near 1."""
-    embeddings = store.read().embeddings.astype(np.float32)
-    norms = np.linalg.norm(embeddings, axis=1)
-    directions = embeddings / np.maximum(norms, 1e-12)[:, np.newaxis]
+def _summarise(sample: np.ndarray, tensorboard: Path) -> None:
+    """How long embeddings `[sample, dim]` are and how alike: a collapsed encoder shows as similarities near 1."""
+    norms = np.linalg.norm(sample, axis=1)
+    directions = sample / np.maximum(norms, 1e-12)[:, np.newaxis]
     others = np.random.default_rng(0).permutation(len(directions))
     with tf.summary.create_file_writer(str(tensorboard)).as_default(step=0):
         tf.summary.histogram("norm", norms)

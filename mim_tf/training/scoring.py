@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mim_tf.data.records import read_impressions
+from mim_tf.data.records import read_sessions
 from mim_tf.ranking import Ranker
+from mim_tf.ranking.network import Features
 from mim_tf.settings import Settings
 from mim_tf.training.models import records_folder
 from mim_tf.workdir import StageFolder
@@ -27,17 +28,20 @@ class Scored(NamedTuple):
 
 def score_validation(ranker: Ranker, settings: Settings, workdir: Path) -> Scored:
     """Predict every validation impression."""
-    records = records_folder(StageFolder(workdir, "prepare"))
-    return score(ranker, read_impressions(records, "validation", batch_size=settings.rank.batch_size, verify=False))
+    options, records = settings.rank, records_folder(StageFolder(workdir, "prepare"))
+    rows = max(1, options.batch_size // options.candidates)
+    return score(ranker, read_sessions(records, "validation", candidates=options.candidates, rows=rows, verify=False))
 
 
-def score(ranker: Ranker, batches: tf.data.Dataset) -> Scored:
-    """Predict every impression of a dataset of batches."""
-    columns = [
-        (
-            *(batch[name].numpy() for name in ("label", "user_id", "category", "item_age")),
-            ranker.score(batch).numpy(),
-        )
-        for batch in batches
-    ]
+def score(ranker: Ranker, sessions: tf.data.Dataset) -> Scored:
+    """Predict every impression of a dataset of batches of sessions, as `read_sessions` gives them."""
+    columns = [_scored(ranker, batch) for batch in sessions]
     return Scored(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+
+def _scored(ranker: Ranker, batch: Features) -> Scored:
+    """One batch; what a user does not see, the padding, is left out."""
+    shown = batch["is_shown"].numpy()
+    users = np.repeat(batch["user_id"].numpy(), shown.sum(axis=1))
+    labels, categories, ages = (batch[name].numpy()[shown] for name in ("label", "category", "item_age"))
+    return Scored(labels, users, categories, ages, ranker.score(batch).numpy()[shown])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mim_tf.commandline import set_keras_mode
 from mim_tf.engine import LOCAL, Engine
+from mim_tf.errors import StageError
 from mim_tf.settings import RankStrategy, Settings
 from mim_tf.training.workers import worker_of
 from mim_tf.workdir import STAGES, StageFolder, earlier_stages
@@ -47,6 +48,10 @@ def run_stage(
     worker = worker_of(strategy_of(stage, settings))
     if worker.serves:
         importlib.import_module("mim_tf.training.task_server").serve(worker)
+        if not folder.finished:
+            raise StageError(
+                "the chief has gone before the stage was finished. Run the same command again on all tasks."
+            )
         print(f"{stage}: {worker.task} is done", flush=True)
         return
     if not worker.is_chief:  # who alone has the folder, and writes into it

@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mim_tf.errors import StageError
@@ -124,23 +126,36 @@ def outlast_chief(worker: Worker, patience_seconds: float) -> None:
             seen = time.monotonic()
 
 
-def await_workers(worker: Worker, patience_seconds: float) -> None:
-    """Wait until all workers are there. TensorFlow would wait for ever, deaf to signals, and not say for whom."""
-    missing = [address for index, address in enumerate(worker.addresses) if index != worker.index]
-    end = time.monotonic() + patience_seconds
+@contextmanager
+def listening(worker: Worker) -> Iterator[socket.socket]:
+    """Hold a worker's port until TensorFlow takes it.
+
+    Raises:
+        StageError: it is in use.
+    """
     own = worker.addresses[worker.index]
     try:
         listener = socket.create_server(("", int(own.rpartition(":")[2])))
     except OSError as error:
         raise StageError(f"`TF_CONFIG`: this worker cannot listen at {own}: {error.strerror}.") from error
-    with listener:  # closed before TensorFlow takes the port; who still asks then gets its answer from TensorFlow
-        # Who has answered is left in peace: callers queue up there unheard, and a full queue answers nobody.
+    with listener:
+        yield listener
+
+
+def await_servers(chief: Worker, patience_seconds: float) -> None:
+    """Wait until workers and ps tasks serve. TensorFlow would wait for ever, deaf to signals, and not say for whom.
+
+    Raises:
+        StageError: some do not, and are named; or the chief's port is in use.
+    """
+    missing, end = list(chief.addresses[1:]), time.monotonic() + patience_seconds
+    with listening(chief):
         print(f"waiting for {', '.join(missing)}, at most {patience_seconds:g} s", file=sys.stderr, flush=True)
         while missing := [address for address in missing if not _answers(address)]:
             if time.monotonic() > end:
                 raise StageError(
-                    f"{len(missing)} of {len(worker.addresses)} workers did not come within {patience_seconds:g} s: "
-                    f"{', '.join(missing)}. Start the same command on each, with its own task index in `TF_CONFIG`."
+                    f"{len(missing)} of {len(chief.addresses)} tasks did not come within {patience_seconds:g} s: "
+                    f"{', '.join(missing)}. Start the same command on each, with its own task in `TF_CONFIG`."
                 )
             time.sleep(0.2)
 

@@ -186,10 +186,10 @@ def test_nothing_left_of_a_file_is_an_error_that_counts_the_reasons(shop: Any) -
     shop.items, impressions = items, shop.impressions
     shop.impressions = impressions.assign(item_id=1)
     with pytest.raises(DataError, match=r"`data\.impressions` must hold .*\(unknown item: 200\)"):
-        prepare(**shop.settings())
+        prepare(**shop.settings(folder=shop.folder / "unknown"))
     shop.impressions = impressions[:0]
     with pytest.raises(DataError, match=r"`data\.impressions` must hold .*, where .* \(it has no rows\)"):
-        prepare(**shop.settings())
+        prepare(**shop.settings(folder=shop.folder / "empty"))
 
 
 def test_a_file_that_breaks_off_while_images_are_read_is_named(shop: Any) -> None:

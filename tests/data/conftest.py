@@ -16,7 +16,7 @@ from PIL import Image
 from mim_tf.data.catalogue_writer import write_catalogue
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.record_writer import write_shards
-from mim_tf.data.workspace import Workspace
+from mim_tf.data.workspace import Workspace, open_workspace
 
 VALIDATION_FROM = 80 * 86_400
 
@@ -92,7 +92,7 @@ class Shop:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
     """An engine for one test."""
-    with Workspace(tmp_path) as workspace:
+    with open_workspace(tmp_path) as workspace:
         yield workspace
 
 

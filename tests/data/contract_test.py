@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ibis
 import pandas as pd
 import pytest
 
 from mim_tf.data.contract import Contract, check_contract
+from mim_tf.data.duckdb_workspace import DuckDBWorkspace
 from mim_tf.data.sources import open_source
 from mim_tf.errors import DataError
 
@@ -21,7 +21,7 @@ class Checker:
     """Writes tables and checks them."""
 
     def __init__(self, folder: Path) -> None:
-        self.connection: Any = ibis.duckdb.connect()
+        self.workspace = DuckDBWorkspace(folder)
         self.folder = folder
 
     def source(self, setting: str, frame: pd.DataFrame, ending: str) -> Any:
@@ -32,7 +32,7 @@ class Checker:
             frame.to_csv(path, index=False)
         else:
             frame.to_json(path, orient="records", lines=True)
-        return open_source(self.connection, f"data.{setting}", str(path))
+        return open_source(self.workspace, f"data.{setting}", str(path))
 
     def __call__(
         self,
@@ -57,8 +57,8 @@ class Checker:
 @pytest.fixture
 def check(tmp_path: Path) -> Iterator[Checker]:
     checker = Checker(tmp_path)
-    yield checker
-    checker.connection.disconnect()
+    with checker.workspace:
+        yield checker
 
 
 def values(table: Any, column: str) -> list[Any]:
@@ -77,7 +77,9 @@ def test_good_tables_pass(check: Checker) -> None:
 
 def test_every_violation_is_reported_at_once(check: Checker) -> None:
     items = ITEMS.drop(columns="category").assign(title=[1.5, 2.5])
-    impressions = IMPRESSIONS.drop(columns="user_id").assign(timestamp=pd.to_datetime(["2020-01-01", "2020-01-02"]))
+    impressions = IMPRESSIONS.drop(columns="user_id").assign(
+        timestamp=pd.to_datetime(["2020-01-01", "2020-01-02"]).as_unit("us")
+    )
     with pytest.raises(DataError, match=r"contract is broken \(4 violations\)") as caught:
         check(items, impressions)
     lines = str(caught.value).splitlines()[1:]

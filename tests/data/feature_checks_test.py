@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mim_tf.data.contract import Contract, check_contract
+from mim_tf.data.duckdb_workspace import DuckDBWorkspace
 from mim_tf.data.feature_columns import FeatureColumns
 from mim_tf.data.item_features import FEATURE, FIRST_SEEN
 from mim_tf.data.sources import open_source
@@ -29,7 +29,7 @@ class Checker:
     """Writes the catalogue and the log with one more column each and checks them."""
 
     def __init__(self, folder: Path) -> None:
-        self.connection: Any = ibis.duckdb.connect()
+        self.workspace = DuckDBWorkspace(folder)
         self.folder = folder
 
     def source(self, setting: str, frame: pd.DataFrame | pa.Table, ending: str) -> Any:
@@ -42,7 +42,7 @@ class Checker:
             frame.to_csv(path, index=False)
         else:
             frame.to_json(path, orient="records", lines=True)
-        return open_source(self.connection, f"data.{setting}", str(path))
+        return open_source(self.workspace, f"data.{setting}", str(path))
 
     def __call__(
         self,
@@ -85,8 +85,8 @@ def read(table: Any, name: str) -> tuple[str, list[Any]]:
 @pytest.fixture
 def check(tmp_path: Path) -> Iterator[Checker]:
     checker = Checker(tmp_path)
-    yield checker
-    checker.connection.disconnect()
+    with checker.workspace:
+        yield checker
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,6 @@ def test_numbers_must_be_there_and_finite(check: Checker, values: Any, ending: s
     [
         (pa.array([[1], [2], None]), "array<int64> in 2 of 3 rows"),
         (pa.array([date(2020, 5, 1)] * 3), "date in 3"),
-        (pa.array([1, 2, 3], pa.uint64()), "uint64 in 3"),
         (pa.array([None, None, None]), "null in 0 of 3 rows"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Histories against a brute force over plain rows."""
+"""Records of impressions against a brute force over plain rows: every history, every behaviour about once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 import pytest
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
-from mim_tf.data.histories import with_histories
+from mim_tf.data.histories import behaviours_of, gathered, with_histories
+from mim_tf.data.sessions import IMPRESSIONS_PER_RECORD, SPLIT, in_order
 
 COLUMNS = {
     "__row": "int64",
@@ -19,75 +19,120 @@ COLUMNS = {
     "category": "string",
     "timestamp": "int64",
     "label": "int64",
+    SPLIT: "string",
 }
-
+FIELDS = ["__row"]
 
 Tabled = Callable[[pd.DataFrame], Any]
 
 
-def computed(impressions: Any, length: int) -> dict[int, list[tuple[Any, ...]]]:
-    table = with_histories(impressions, length).to_pyarrow().to_pylist()
+def records_of(impressions: Any, length: int) -> Any:
+    ordered = in_order(impressions, session_seconds=10)
+    records = gathered(ordered.filter(ordered[SPLIT].notnull()), FIELDS, length)
+    return with_histories(records, behaviours_of(impressions))
+
+
+def histories_in(records: list[dict[str, Any]], length: int) -> dict[int, list[tuple[Any, ...]]]:
+    """The history of each impression, as readers take it."""
     fields = ("timestamp", "item_id", "category")
-    return {row["__row"]: [tuple(b[f] for f in fields) for b in row["history"] or []] for row in table}
+    histories = {}
+    for record in records:
+        behaviours = [tuple(behaviour[field] for field in fields) for behaviour in record["history"] or []]
+        for shown in record["impressions"]:
+            end = shown["__earlier"] - record["__behaviours_from"]
+            histories[shown["__row"]] = behaviours[max(0, end - length) : end]
+    return histories
 
 
 def brute_force(frame: pd.DataFrame, length: int) -> dict[int, list[tuple[Any, ...]]]:
     expected = {}
-    for row in frame.itertuples(index=False):
-        past = frame[(frame.user_id == row.user_id) & (frame.label == 1) & (frame.timestamp < row.timestamp)]
+    for row in frame[frame[SPLIT].notna()].to_dict("records"):
+        past = frame[(frame.user_id == row["user_id"]) & (frame.label == 1) & (frame.timestamp < row["timestamp"])]
         behaviours = sorted(zip(past.timestamp, past.item_id, past.category, strict=True))
-        expected[row[0]] = behaviours[-length:]
+        expected[row["__row"]] = behaviours[-length:]
     return expected
+
+
+def random_frame(seed: int, rows: int, users: int) -> pd.DataFrame:
+    """Many rows share a second, some lie before 1970; the first seconds are only history, the last ones validate."""
+    random = np.random.default_rng(seed)
+    items, seconds = random.integers(0, 30, rows), random.integers(-5, 40, rows)
+    frame = {
+        "__row": np.arange(rows),
+        "user_id": random.integers(0, users, rows),
+        "item_id": items,
+        "category": [f"c{item % 4}" for item in items],
+        "timestamp": seconds,
+        "label": random.integers(0, 2, rows),
+        SPLIT: [None if second < 2 else "train" if second < 30 else "validation" for second in seconds],
+    }
+    return pd.DataFrame(frame)
 
 
 @pytest.mark.parametrize("length", [1, 4, 1000])
 @pytest.mark.parametrize("ids", ["int64", "string"])
 def test_histories_equal_a_brute_force(tabled: Tabled, length: int, ids: str) -> None:
-    random = np.random.default_rng(length)
-    rows = 400
-    items = random.integers(0, 30, rows)
-    frame = pd.DataFrame(
-        {
-            "__row": np.arange(rows),
-            "user_id": random.integers(0, 8, rows),
-            "item_id": items,
-            "category": [f"c{item % 4}" for item in items],
-            "timestamp": random.integers(-5, 40, rows),  # many rows share a second, some lie before 1970
-            "label": random.integers(0, 2, rows),
-        }
-    )
+    frame = random_frame(length, 1500, 3)  # records of full length, and what is left
     if ids == "string":
         frame = frame.astype({"user_id": str, "item_id": str})
     expected = brute_force(frame, length)
-    assert computed(tabled(frame), length) == expected
-    lengths = {len(behaviours) for behaviours in expected.values()}
-    assert lengths >= {0, min(length, 20)}, "the case is too small to show anything"
+    records = records_of(tabled(frame), length).to_pyarrow().to_pylist()
+    assert histories_in(records, length) == expected
+    assert max(map(len, expected.values())) >= min(length, 100), "the case is too small to show anything"
+    assert max(len(record["impressions"]) for record in records) == IMPRESSIONS_PER_RECORD
+
+
+def test_a_record_holds_the_impressions_of_one_user_and_split_in_order(tabled: Tabled) -> None:
+    frame = random_frame(0, 900, 3)
+    seen = []
+    for record in records_of(tabled(frame), 4).to_pyarrow().to_pylist():
+        rows = frame.iloc[[shown["__row"] for shown in record["impressions"]]]
+        assert set(rows.user_id) == {record["user_id"]}
+        assert set(rows[SPLIT]) == {record[SPLIT]}
+        ordered = rows.sort_values(["timestamp", "item_id", "__row"])
+        assert list(ordered["__row"]) == list(rows["__row"])
+        seen += list(rows["__row"])
+    assert sorted(seen) == list(frame[frame[SPLIT].notna()]["__row"])
+
+
+def test_behaviours_are_stored_once_but_for_what_records_look_back_on(tabled: Tabled) -> None:
+    """One user with 1,280 purchases, seconds apart: ten records of 128, which hold 127 new ones and the 50 before."""
+    rows = 1280
+    frame = pd.DataFrame({"__row": np.arange(rows), "user_id": 7, "item_id": 1, "category": "x"})
+    frame = frame.assign(timestamp=np.arange(rows), label=1, **{SPLIT: "train"})
+    records = records_of(tabled(frame), 50).to_pyarrow().to_pylist()
+    lengths = {record["__stretch"]: len(record["history"]) for record in records}
+    # Before the last impression of the first record lie 127; before that of record k lie 128k + 127, and the record
+    # begins 50 before its first impression, before which 128k lie.
+    assert lengths == {0: 127} | {number: 127 + 50 for number in range(1, 10)}
 
 
 def test_a_purchase_of_the_same_second_is_no_history(tabled: Tabled) -> None:
     frame = pd.DataFrame(
         [(0, 1, 9, "x", 100, 1), (1, 1, 8, "x", 100, 1), (2, 1, 7, "x", 101, 0), (3, 2, 7, "x", 101, 0)],
-        columns=list(COLUMNS),
-    )
-    assert computed(tabled(frame), 5) == {0: [], 1: [], 2: [(100, 8, "x"), (100, 9, "x")], 3: []}
+        columns=list(COLUMNS)[:-1],
+    ).assign(**{SPLIT: "train"})
+    records = records_of(tabled(frame), 5).to_pyarrow().to_pylist()
+    assert histories_in(records, 5) == {0: [], 1: [], 2: [(100, 8, "x"), (100, 9, "x")], 3: []}
 
 
-def test_behaviours_stay_in_order_when_several_threads_collect_them(tabled: Tabled) -> None:
+def test_rows_stay_in_order_when_several_threads_collect_them(tabled: Tabled) -> None:
     random = np.random.default_rng(0)
     rows = 300_000
     frame = pd.DataFrame({name: random.integers(0, 5000, rows) for name in ("user_id", "item_id", "timestamp")})
-    frame = frame.assign(__row=np.arange(rows), category="x", label=1)
-    histories = with_histories(tabled(frame), 50).select("history").to_pyarrow()["history"].combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(histories), 0).to_numpy()
-    history = np.repeat(np.arange(rows), lengths)
-    position = pc.struct_field(histories.flatten(), "__position").to_numpy()
-    assert lengths.max() == 50
-    assert (np.diff(position)[np.diff(history) == 0] == 1).all()
+    frame = frame.assign(__row=np.arange(rows), category="x", label=1, **{SPLIT: "train"})
+    table = records_of(tabled(frame), 50).to_pyarrow()
+    for name in ("impressions", "history"):
+        lists = table[name].combine_chunks()
+        position = lists.flatten().field("__position").to_numpy()
+        record = np.repeat(np.arange(len(lists)), [len(part or []) for part in lists.to_pylist()])
+        assert (np.diff(position)[np.diff(record) == 0] == 1).all()
 
 
-def test_the_expression_compiles_for_spark() -> None:
+def test_the_expressions_compile_for_spark() -> None:
     table = ibis.table(COLUMNS | {"item_colour": "string"}, name="impressions")
-    sql = PySparkCompiler().to_sqlglot(with_histories(table, 50, ["colour"])).sql("spark")
+    records = gathered(in_order(table, 1800), FIELDS, 50)
+    sql = PySparkCompiler().to_sqlglot(with_histories(records, behaviours_of(table, ["colour"]))).sql("spark")
     assert "COLLECT_LIST(STRUCT(" in sql
     assert "`item_colour` AS `colour`" in sql
     assert "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING" in sql

@@ -7,12 +7,11 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
-from mim_tf.data.images import ImageFolder, decodes, store_checked_images
+from mim_tf.data.images import ImageCheck, ImageFolder, decodes
 from mim_tf.data.rejects import Reason
 
 
@@ -87,27 +86,18 @@ def test_a_remote_folder_is_not_left_either() -> None:
     assert files.read("memory://images/secret.png") == (None, Reason.IMAGE_PATH_OUTSIDE)
 
 
-def test_checked_images_are_stored_with_their_reasons(files: ImageFolder, tmp_path: Path) -> None:
+def test_checked_images_come_back_with_their_reasons(files: ImageFolder) -> None:
     image = encoded("PNG")
     (Path(files.folder) / "good.png").write_bytes(image)
     paths = pa.record_batch({"__row": [4, 2, 9], "path": ["good.png", "a.png", "../secret.png"]})
     blobs = pa.record_batch({"__row": [0, 1], "image": pa.array([image, None], pa.binary())})
-    seen: list[int] = []
-    for name, batch in (("paths", paths), ("blobs", blobs)):
-        store_checked_images(
-            iter([batch]),
-            tmp_path / name,
-            files=files,
-            undecodable=Reason.UNDECODABLE_QUERY_IMAGE,
-            progress=seen.append,
-        )
-    assert seen == [3, 2]
-    assert [tuple(row.values()) for row in pq.read_table(tmp_path / "paths").to_pylist()] == [
-        (4, image, None),
-        (2, None, "undecodable query image"),
-        (9, None, "image path outside the folder"),
-    ]
-    assert [tuple(row.values()) for row in pq.read_table(tmp_path / "blobs").to_pylist()] == [
-        (0, image, None),
-        (1, None, "undecodable query image"),
+    check = ImageCheck(files, Reason.UNDECODABLE_QUERY_IMAGE)
+    checked = [[tuple(row.values()) for row in batch.to_pylist()] for batch in check(iter([paths, blobs]))]
+    assert checked == [
+        [
+            (4, image, None),
+            (2, None, "undecodable query image"),
+            (9, None, "image path outside the folder"),
+        ],
+        [(0, image, None), (1, None, "undecodable query image")],
     ]

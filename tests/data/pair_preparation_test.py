@@ -260,7 +260,7 @@ def test_no_pair_in_the_log_is_refused_with_the_time_range(shop: Any) -> None:
         prepare(**shop.settings(pairs=log))
     log = shop.write("pairs.parquet", search_log(shop).assign(timestamp=VALIDATION_FROM))
     with pytest.raises(DataError, match=r"before `data\.validation_from`, 6912000 .* timestamps from 6912000"):
-        prepare(**shop.settings(pairs=log))
+        prepare(**shop.settings(pairs=log, folder=shop.folder / "later"))
 
 
 def test_one_item_is_too_few_for_a_negative(shop: Any) -> None:

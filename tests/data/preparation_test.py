@@ -1,16 +1,18 @@
 """Preparation as a whole: splits, histories and pairs against pandas, the same bytes twice, and its refusals."""
 
 import hashlib
-import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from mim_tf.data.preparation import prepare
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_impressions, read_items
+from mim_tf.data.session_batches import rows_in
 from mim_tf.errors import DataError
 
 VALIDATION_FROM = 80 * 86_400
@@ -186,7 +188,7 @@ def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
         "catalogue.arrow",
         "features.json",
         *(
-            f"impressions/{split}-0000{shard}-of-00002.tfrecord"
+            f"impressions/{split}-0000{shard}-of-00002.tfrecord.gz"
             for split in ("train", "validation")
             for shard in (0, 1)
         ),
@@ -196,14 +198,16 @@ def test_the_same_input_and_seed_give_the_same_bytes(shop: Any) -> None:
     ], "scratch files are left, or records are missing"
 
 
-def test_training_rows_are_shuffled_and_validation_is_in_time_order(shop: Any) -> None:
-    settings = shop.settings(shards=1)
+def test_records_lie_in_the_order_of_the_md5_of_user_and_number(shop: Any) -> None:
+    """A record per user and split here, of which each has fewer than 128 impressions."""
+    settings = shop.settings(shards=1, seed=3)
     prepare(**settings)
-    train = [row[2] for row in impressions_of(settings["folder"], "train")]
-    validation = [row[2] for row in impressions_of(settings["folder"], "validation")]
-    assert validation == sorted(validation)
-    rising = sum(later >= earlier for earlier, later in itertools.pairwise(train))
-    assert 0.35 < rising / len(train) < 0.7, "a shuffled row is later than the one before it about every other time"
+    for split in ("train", "validation"):
+        users = list(dict.fromkeys(int(row[0]) for row in impressions_of(settings["folder"], split)))
+        assert users == sorted(
+            users, key=lambda user: hashlib.md5(f"3:{user}:{split}:0".encode(), usedforsecurity=False).hexdigest()
+        )
+        assert sorted(users) == [1, 2, 3, 4, 5, 6]
 
 
 def test_progress_is_told(shop: Any) -> None:
@@ -223,6 +227,15 @@ def test_an_empty_split_is_refused_with_the_time_range(shop: Any, when: int, rul
     span = r"timestamps from 0 \(1970-01-01 00:00:00\) to 8553600 \(1970-04-10 00:00:00\)"
     with pytest.raises(DataError, match=rf"`data\.validation_from` must lie {rule}.* Received: {when} \(.*{span}"):
         prepare(**shop.settings(validation_from=when))
+
+
+def test_a_folder_that_holds_files_is_refused(shop: Any) -> None:
+    settings = shop.settings()
+    settings["folder"].mkdir()
+    (settings["folder"] / "schema.json").touch()
+    with pytest.raises(DataError, match=r"`folder` must be new or empty\. Received: .*records, which holds files\."):
+        prepare(**settings)
+    assert [path.name for path in settings["folder"].iterdir()] == ["schema.json"]
 
 
 @pytest.mark.parametrize("name", ["history_length", "pairs_per_purchase", "pairs_window_days", "shards"])
@@ -249,3 +262,40 @@ def test_a_log_of_one_label_is_refused(shop: Any, label: int, period: str) -> No
     shop.impressions["label"] = label
     with pytest.raises(DataError, match=rf"labels 0 and 1 in the {period} period.*Received: only {label}"):
         prepare(**shop.settings())
+
+
+def test_a_share_of_the_mined_pairs_is_kept_by_the_md5_of_their_keys(shop: Any) -> None:
+    def pairs(share: float) -> Counter[bytes]:
+        settings = shop.settings(pairs_share=share, folder=shop.folder / f"share {share}")
+        metrics = prepare(**settings)
+        found: Counter[bytes] = Counter()
+        for file in RecordSchema.load(settings["folder"]).shards.get("pairs/train", []):
+            found.update(tf.data.TFRecordDataset(str(settings["folder"] / file.file)).as_numpy_iterator())
+        assert metrics.get("pairs", 0) == found.total()
+        return found
+
+    everything, half = pairs(1.0), pairs(0.5)
+    assert half < everything
+    # Of about 120 draws the share's standard deviation is .05.
+    assert 0.3 < half.total() / everything.total() < 0.7
+    assert not pairs(0.0)
+    assert not (shop.folder / "share 0.0" / "pairs").exists()
+    with pytest.raises(DataError, match=r"`data\.pairs_share` must be from 0 to 1\. Received: 1\.1"):
+        prepare(**shop.settings(pairs_share=1.1))
+
+
+def test_sessions_are_as_long_as_the_setting_says(shop: Any) -> None:
+    def sessions(seconds: int) -> int:
+        settings = shop.settings(session_seconds=seconds, folder=shop.folder / str(seconds))
+        prepare(**settings)
+        return rows_in(RecordSchema.load(settings["folder"]).shards["impressions/train"], 1000)
+
+    log = shop.impressions[shop.impressions.timestamp < VALIDATION_FROM].sort_values(["user_id", "timestamp"])
+    # One second: every day is a session of its own, as days are the log's smallest step.
+    assert sessions(1) == len(log[["user_id", "timestamp"]].drop_duplicates())
+    # All time: only a behaviour parts sessions.
+    bought = shop.impressions[shop.impressions.label == 1]
+    before = [((bought.user_id == r.user_id) & (bought.timestamp < r.timestamp)).sum() for r in log.itertuples()]
+    assert sessions(10**9) == len(log.assign(before=before)[["user_id", "before"]].drop_duplicates())
+    with pytest.raises(DataError, match=r"`data\.session_seconds` must be at least 1\. Received: 0"):
+        prepare(**shop.settings(session_seconds=0))

@@ -13,24 +13,27 @@ from mim_tf.data.record_writer import encode, write_shards
 from mim_tf.data.records import read_impressions, read_items
 from mim_tf.errors import DataError
 
-BEHAVIOUR = pa.struct(
-    [("__position", pa.int64()), ("item_id", pa.int64()), ("category", pa.string()), ("timestamp", pa.int64())]
-)
 HISTORIES = [[(0, 5, "x", 50), (1, 6, "ÿ", 60), (2, 7, "x", 70)], None, [], [(0, 8, "z", 80)]]
 FIELDS = ("__position", "item_id", "category", "timestamp")
+SHOWN = (*FIELDS, "label", "__earlier", "__paused")
+
+
+def structs(names: tuple[str, ...], lists: list[Any], item_id: pa.DataType) -> pa.Array:
+    types = [item_id if name == "item_id" else pa.string() if name == "category" else pa.int64() for name in names]
+    rows = [None if rows is None else [dict(zip(names, row, strict=True)) for row in rows] for rows in lists]
+    return pa.array(rows, pa.list_(pa.struct(list(zip(names, types, strict=True)))))
 
 
 def impressions(rows: int = 4) -> pa.RecordBatch:
+    """A user per record, with one impression."""
     histories = [HISTORIES[row % 4] for row in range(rows)]
-    structs = [None if h is None else [dict(zip(FIELDS, b, strict=True)) for b in h] for h in histories]
+    shown = [[(0, 2**53 + 1 + row, "x", 100 + row, row % 2, len(histories[row] or []), 0)] for row in range(rows)]
     return pa.record_batch(
         {
             "user_id": [f"u{row}" for row in range(rows)],
-            "item_id": pa.array([2**53 + 1 + row for row in range(rows)], pa.int64()),
-            "category": ["x"] * rows,
-            "timestamp": pa.array([100 + row for row in range(rows)], pa.int64()),
-            "label": pa.array([row % 2 for row in range(rows)], pa.int64()),
-            "history": pa.array(structs, pa.list_(BEHAVIOUR)),
+            "impressions": structs(SHOWN, shown, pa.int64()),
+            "history": structs(FIELDS, histories, pa.int64()),
+            "__behaviours_from": pa.array([0] * rows, pa.int64()),
         }
     )
 
@@ -56,15 +59,15 @@ def by_user(dataset: tf.data.Dataset) -> dict[bytes, dict[str, Any]]:
 
 
 def test_an_example_holds_what_the_row_held() -> None:
-    example = tf.train.Example.FromString(next(encode(impressions())))
+    example = tf.train.Example.FromString(next(encode(impressions())).example)
     feature = example.features.feature
     assert feature["item_id"].int64_list.value[:] == [2**53 + 1]
     assert feature["history_item_id"].int64_list.value[:] == [5, 6, 7]
     assert feature["history_category"].bytes_list.value[:] == [b"x", "ÿ".encode(), b"x"]
     assert feature["history_timestamp"].int64_list.value[:] == [50, 60, 70]
     assert sorted(feature) == [
-        *("category", "history_category", "history_item_id", "history_timestamp"),
-        *("item_id", "label", "timestamp", "user_id"),
+        *("category", "history_category", "history_end", "history_item_id", "history_timestamp"),
+        *("item_id", "label", "session", "timestamp", "user_id"),
     ]
 
 
@@ -99,9 +102,13 @@ def test_single_records(folder: Path) -> None:
 
 
 def test_string_ids_are_padded_with_empty_text(tmp_path: Path) -> None:
-    struct = pa.struct([field if field.name != "item_id" else ("item_id", pa.string()) for field in BEHAVIOUR])
-    history = pa.array([[{"__position": 0, "item_id": "a", "category": "x", "timestamp": 1}]], pa.list_(struct))
-    batch = impressions(1).set_column(5, "history", history).set_column(1, "item_id", pa.array(["b"]))
+    columns = [
+        pa.array(["u"]),
+        structs(SHOWN, [[(0, "b", "x", 2, 0, 1, 0)]], pa.string()),
+        structs(FIELDS, [[(0, "a", "x", 1)]], pa.string()),
+        pa.array([0]),
+    ]
+    batch = pa.record_batch(columns, impressions(1).schema.names)
     written = write_shards(tmp_path, TRAIN, [batch], total=1, shards=9, progress=silent)
     assert len(written) == 1, "more shards than rows"
     RecordSchema("string", "string", 2, {TRAIN: 1}, {TRAIN: written}).save(str(tmp_path))
@@ -157,7 +164,7 @@ def test_more_workers_than_shards_are_refused(folder: Path) -> None:
 
 
 def damage(folder: Path, number: int, at: int) -> Path:
-    path = folder / f"{TRAIN}-{number:05d}-of-00002.tfrecord"
+    path = folder / f"{TRAIN}-{number:05d}-of-00002.tfrecord.gz"
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(bytes(content))
@@ -172,7 +179,7 @@ def test_a_corrupt_shard_is_named(folder: Path, at: int) -> None:
 
 
 def test_a_truncated_shard_is_named_even_unread(folder: Path) -> None:
-    path = folder / f"{TRAIN}-00000-of-00002.tfrecord"
+    path = folder / f"{TRAIN}-00000-of-00002.tfrecord.gz"
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     with pytest.raises(DataError, match=f"`{path}` must have {len(content)} bytes, as written. Received: "):
@@ -180,7 +187,7 @@ def test_a_truncated_shard_is_named_even_unread(folder: Path) -> None:
 
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
-    path = folder / f"{TRAIN}-00000-of-00002.tfrecord"
+    path = folder / f"{TRAIN}-00000-of-00002.tfrecord.gz"
     path.unlink()
     with pytest.raises(DataError, match=f"`{path}` must exist"):
         read_impressions(folder, "train", batch_size=2, verify=False)
@@ -189,7 +196,7 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
 def test_without_verifying_nothing_is_read_ahead(folder: Path) -> None:
     damage(folder, 1, 40)
     dataset = read_impressions(folder, "train", batch_size=2, verify=False)
-    with pytest.raises(tf.errors.DataLossError, match="corrupted record"):
+    with pytest.raises(tf.errors.DataLossError, match="incorrect data check"):
         list(dataset)
 
 

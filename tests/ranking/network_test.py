@@ -197,6 +197,54 @@ def test_candidates_of_a_user_at_once_are_scored_as_in_rows_of_their_own(ubm: st
     np.testing.assert_allclose(ranker.probabilities(at_once), expected, rtol=1e-5)
 
 
+def by_candidate(batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """As `of_users`, but each candidate has an hour, a device and a query of its own."""
+    at_once, rows = of_users(batch)
+    columns = {
+        "hour": tf.reshape(tf.range(9, dtype=tf.int64) * 3, [3, 3]),
+        "device": tf.constant([["phone", "tablet", "watch"]] * 3),
+        "query_embedding": tf.constant(np.random.default_rng(3).normal(size=(3, 3, 3)), tf.float32),
+    }
+    alone = {name: tf.reshape(column, [9, *column.shape[2:]]) for name, column in columns.items()}
+    return at_once | columns, rows | alone
+
+
+SHOWN = np.array([[True, True, False], [True, True, True], [False, False, False]])
+
+
+def test_columns_of_impressions_may_differ_by_candidate() -> None:
+    ranker = awakened(Ranker(with_features(), table()), featured())
+    at_once, rows = by_candidate(featured())
+    np.testing.assert_allclose(ranker.probabilities(at_once), np.reshape(ranker.probabilities(rows), [3, 3]), rtol=1e-5)
+
+
+def test_the_tower_does_not_see_padding() -> None:
+    """Dice takes statistics of what it sees, so they tell."""
+    ranker = awakened(Ranker(with_features(AveragePooling(), tower=DeepCTR((8,), "dice")), table()), featured())
+    at_once, rows = by_candidate(featured())
+    weights = ranker.network.get_weights()
+    shown = {name: tf.boolean_mask(column, SHOWN.ravel()) for name, column in rows.items()}
+    expected = np.zeros([3, 3])
+    expected[SHOWN] = ranker.logits(shown, training=True)
+    ranker.network.set_weights(weights)
+    padded = ranker.logits(at_once | {"is_shown": tf.constant(SHOWN)}, training=True)
+    np.testing.assert_allclose(padded, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ubm", sorted(UBMS))
+def test_a_batch_of_nothing_but_padding_teaches_nothing(ubm: str) -> None:
+    ranker = awakened(Ranker(with_features(UBMS[ubm](), tower=DeepCTR((8,), "dice")), table()), featured())
+    at_once, _ = by_candidate(featured())
+    nobody = {"history_item_id": tf.fill([3, 4], tf.constant(-1, tf.int64)), "is_shown": tf.zeros([3, 3], tf.bool)}
+    before = ranker.network.get_weights()
+    with tf.GradientTape() as tape:
+        logits = ranker.logits(at_once | nobody, training=True)
+    gradients = tape.gradient(logits, [weight for weight in ranker.network.trainable_variables])
+    assert all(np.all(tf.convert_to_tensor(of) == 0) for of in gradients if of is not None)
+    for now, then in zip(ranker.network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)  # the statistics of Dice are among them
+
+
 @pytest.mark.parametrize(("content", "fusion"), [(True, False), (False, True), (True, True)])
 def test_a_state_stands_for_a_history(content: bool, fusion: bool) -> None:
     """One half of the history after the other is summed up; the ID interest, without which it shows, is off."""

@@ -68,6 +68,52 @@ def test_the_loss_is_the_log_loss(impressions: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(loss, log_loss(impressions["label"], trained.probabilities(columns)), rtol=1e-5)
 
 
+def as_sessions(impressions: dict[str, np.ndarray], shown: np.ndarray) -> dict[str, tf.Tensor]:
+    """The first impressions as candidates of the first users, padded with the last impression."""
+    place = np.full(shown.shape, USERS - 1)
+    place[shown] = np.arange(shown.sum())
+    columns = {name: tf.constant(impressions[name][place]) for name in ("item_id", "category", "label")}
+    users = {name: tf.constant(column[: len(shown)]) for name, column in impressions.items() if name not in columns}
+    return columns | users | {"is_shown": tf.constant(shown)}
+
+
+def test_the_loss_of_sessions_by_hand(impressions: dict[str, np.ndarray]) -> None:
+    """The log losses of those shown, over the nominal size: replicas with other shares of a batch add up to it."""
+    from mim_tf.ranking.tfrs_model import RankingModel
+
+    shown = np.array([[True, True, True], [True, False, False], [True, True, False], [False, False, False]])
+    sessions = as_sessions(impressions, shown)
+    trained = ranker()
+    p = trained.probabilities(sessions).numpy().astype(np.float64)[shown]
+    clicked = sessions["label"].numpy()[shown] == 1
+    expected = -np.log(np.where(clicked, p, 1 - p)).sum() / 8
+    model = RankingModel(trained, batch_size=8)
+    np.testing.assert_allclose(model.compute_loss(sessions), expected, rtol=1e-5)
+    halves = [{name: column[part] for name, column in sessions.items()} for part in (slice(0, 1), slice(1, 4))]
+    np.testing.assert_allclose(sum(model.compute_loss(half).numpy() for half in halves), expected, rtol=1e-5)
+
+
+def test_padding_has_no_gradient(impressions: dict[str, np.ndarray]) -> None:
+    from mim_tf.ranking.tfrs_model import RankingModel
+
+    shown = np.array([[True, False], [True, True], [False, False]])
+    sessions = as_sessions(impressions, shown)
+    trained = ranker()
+    model = RankingModel(trained, batch_size=4)
+    trained.logits(sessions)
+    other = {name: tf.where(shown, column, column[::-1, ::-1]) for name, column in sessions.items() if name in _OF_EACH}
+    found = []
+    for batch in (sessions, sessions | other):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        found.append([tf.convert_to_tensor(of) for of in tape.gradient(loss, trained.network.trainable_variables)])
+    for one, same in zip(*found, strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-7)
+
+
+_OF_EACH = ("item_id", "category", "label")
+
+
 def test_what_layers_add_to_the_loss_counts(impressions: dict[str, np.ndarray]) -> None:
     from tensorflow import keras
 

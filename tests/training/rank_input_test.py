@@ -1,16 +1,22 @@
-"""What the click model trains on: every impression once an epoch, or the share of the negatives that is wanted."""
+"""What the click model trains on: every impression once an epoch over all workers, whatever their number."""
 
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mim_tf.data.demo_shop import make_demo_shop
 from mim_tf.data.preparation import prepare
+from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.data.records import read_impressions
+from mim_tf.errors import DataError, SettingsError
 from mim_tf.settings import RankSettings
-from mim_tf.training.rank_input import steps_per_epoch, training_impressions
+from mim_tf.training.rank_input import EpochPlan, distributed_impressions, steps_per_epoch, training_sessions
+
+Batches = list[dict[str, np.ndarray]]
+FIELDS = ("user_id", "item_id", "timestamp", "label")
 
 
 @pytest.fixture(scope="module")
@@ -22,43 +28,123 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
         impressions=folder / "shop" / "impressions.parquet",
         folder=folder / "records",
         validation_from=1_735_689_600 + 15 * 86_400,
+        shards=5,
     )
     return folder / "records"
 
 
-def labels(records: Path) -> np.ndarray:
-    return np.concatenate([batch["label"] for batch in read_impressions(records, "train", batch_size=512)])
-
-
-def epoch(records: Path, options: RankSettings, seed: int = 0) -> list[tuple[int, int, int]]:
-    batches = training_impressions(records, options, seed).take(steps_per_epoch(records, options))
-    columns = [[batch[name].numpy() for name in ("user_id", "item_id", "label")] for batch in batches]
-    assert all(len(column[0]) == options.batch_size for column in columns)
-    return list(zip(*(np.concatenate(column).tolist() for column in zip(*columns, strict=True)), strict=True))
-
-
-def test_an_epoch_holds_every_impression(records: Path) -> None:
-    options = RankSettings(batch_size=64)
-    every = Counter(epoch(records, options))
-    assert steps_per_epoch(records, options) == -(-len(labels(records)) // 64)
-    there = Counter()
+@pytest.fixture(scope="module")
+def there(records: Path) -> Counter:
+    """Every impression of the split, read one by one."""
+    found: Counter = Counter()
     for batch in read_impressions(records, "train", batch_size=512):
-        there.update(zip(*(batch[name].numpy().tolist() for name in ("user_id", "item_id", "label")), strict=True))
-    assert not there - every
+        found.update(zip(*(batch[name].numpy().tolist() for name in ("user_id", "item_id", "label")), strict=True))
+    return found
 
 
-def test_clicks_are_all_kept_and_a_share_of_the_rest(records: Path) -> None:
-    there = labels(records)
-    options = RankSettings(batch_size=64, negatives_kept=0.25)
-    clicks, others = int(there.sum()), int((there == 0).sum())
-    assert steps_per_epoch(records, options) == -(-(clicks + round(others / 4)) // 64)
-    kept = np.array([label for *_, label in epoch(records, options)])
-    # Sampling others at 1/4: clicks make up clicks / (clicks + others / 4), three standard deviations either way.
-    share = clicks / (clicks + others / 4)
-    assert abs(kept.mean() - share) < 3 * np.sqrt(share * (1 - share) / len(kept)) + 0.02
+def epochs(
+    records: Path, options: RankSettings, workers: int, replicas: int, count: int = 1, first: int = 0, seed: int = 0
+) -> list[list[Batches]]:
+    """The batches of each worker, epoch by epoch."""
+    plan = EpochPlan.of(records, options, workers, replicas)
+    steps = plan.steps * replicas // workers
+    read = []
+    for worker in range(workers):
+        context = tf.distribute.InputContext(workers, worker, replicas)
+        batches = training_sessions(records, options, seed, plan, first, context).take(count * steps)
+        held = list(batches.as_numpy_iterator())
+        read.append([held[epoch * steps : (epoch + 1) * steps] for epoch in range(count)])
+    return read
+
+
+def seen(batches: Batches) -> list[tuple[int, int, int]]:
+    """The impressions shown, in their order."""
+    found: list[tuple[int, int, int]] = []
+    for batch in batches:
+        shown = batch["is_shown"]
+        users = np.broadcast_to(batch["user_id"][:, np.newaxis], shown.shape)
+        columns = (column[shown].tolist() for column in (users, batch["item_id"], batch["label"]))
+        found += zip(*columns, strict=True)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workers", "replicas", "candidates"), [(1, 1, 4), (1, 2, 4), (2, 2, 1), (2, 4, 4), (3, 3, 4), (5, 5, 1000)]
+)
+def test_every_impression_comes_once_an_epoch_over_all_workers(
+    records: Path, there: Counter, workers: int, replicas: int, candidates: int
+) -> None:
+    options = RankSettings(batch_size=60, candidates=candidates)
+    read = epochs(records, options, workers, replicas, count=2)
+    for epoch in range(2):
+        assert sum((Counter(seen(of_worker[epoch])) for of_worker in read), Counter()) == there
+    assert seen(read[0][0]) != seen(read[0][1])  # in another order
+
+
+def test_a_worker_whose_rows_are_over_goes_on_with_nothing(records: Path) -> None:
+    """Of five files, one worker of two has three: at the other's end are rows without impressions or behaviours."""
+    options = RankSettings(batch_size=20, candidates=4)
+    longer, shorter = (of_worker[0] for of_worker in epochs(records, options, 2, 2))
+    empty = [batch for batch in shorter if not batch["is_shown"].any()]
+    assert len(longer) == len(shorter)
+    assert longer[-1]["is_shown"].any()
+    assert len(empty) >= len(longer) // 4
+    for batch in empty:
+        assert batch["label"].sum() == 0
+        assert (batch["history_item_id"] == -1).all()
+
+
+def test_the_plan_by_hand(records: Path) -> None:
+    shards = RecordSchema.load(records).shards[TRAIN]
+    impressions = sum(shard.impressions for shard in shards)
+    rows = [sum(-(-int(size) // 3) * count for size, count in shard.sessions.items()) for shard in shards]
+    of_batch = round(64 / 2 * sum(rows) / impressions)
+    plan = EpochPlan.of(records, RankSettings(batch_size=64, candidates=3), workers=2, replicas=2)
+    assert plan == EpochPlan(of_batch, -(-(rows[0] + rows[2] + rows[4]) // of_batch))
+    # The impressions of a batch are 64 on average, over both replicas.
+    assert 2 * of_batch * impressions / sum(rows) == pytest.approx(64, rel=0.05)
+
+
+def test_an_interrupted_training_goes_on_with_the_order_of_its_epoch(records: Path) -> None:
+    options = RankSettings(batch_size=64, negatives_kept=0.5)
+    [[_, _, third]] = epochs(records, options, 1, 1, count=3)
+    [[again]] = epochs(records, options, 1, 1, first=2)
+    assert seen(again) == seen(third)
 
 
 def test_the_seed_decides_the_order_and_the_draws(records: Path) -> None:
     options = RankSettings(batch_size=64, negatives_kept=0.5)
-    assert epoch(records, options) == epoch(records, options)
-    assert epoch(records, options) != epoch(records, options, seed=1)
+    orders = [seen(epochs(records, options, 1, 1, seed=seed)[0][0]) for seed in (0, 0, 1)]
+    tf.random.set_seed(7)  # the program's own seed has no say
+    orders.append(seen(epochs(records, options, 1, 1)[0][0]))
+    assert orders[0] == orders[1] == orders[3] != orders[2]
+
+
+def test_clicks_are_all_kept_and_a_share_of_the_rest(records: Path, there: Counter) -> None:
+    options = RankSettings(batch_size=64, candidates=4, negatives_kept=0.25)
+    clicks = sum(count for (*_, label), count in there.items() if label)
+    others = there.total() - clicks
+    [read] = epochs(records, options, 1, 1, count=4)
+    kept = [label for epoch in read for *_, label in seen(epoch)]
+    # Four epochs draw anew: of 4 `others` a quarter, five standard deviations either way; and the plan, an estimate
+    # of the first file, leaves out a few.
+    assert abs(kept.count(0) - others) < 5 * np.sqrt(4 * others * 0.25 * 0.75) + 0.05 * others
+    assert 0.95 * 4 * clicks <= kept.count(1) <= 4 * clicks
+    assert max(Counter(seen(read[0])).values()) <= max(there.values())
+
+
+def test_a_strategy_gets_its_replicas_shares(records: Path, there: Counter) -> None:
+    alone, options = tf.distribute.get_strategy(), RankSettings(batch_size=64)
+    steps = steps_per_epoch(records, options, alone)
+    batches = list(distributed_impressions(records, options, 0, alone).take(steps).as_numpy_iterator())
+    assert Counter(seen(batches)) == there
+
+
+def test_batches_and_files_must_go_onto_the_replicas(records: Path) -> None:
+    class OfThree:
+        num_replicas_in_sync = 3
+
+    with pytest.raises(SettingsError, match=r"`rank.batch_size` must be a multiple of the 3 replicas\. Received: 64\."):
+        distributed_impressions(records, RankSettings(batch_size=64), 0, OfThree())
+    with pytest.raises(DataError, match=r"`data.shards` must be at least the number of workers, 6\. Received: 5"):
+        EpochPlan.of(records, RankSettings(), workers=6, replicas=6)

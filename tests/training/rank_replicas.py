@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mim_tf.data.records import read_impressions
+from mim_tf.data.records import read_sessions
 from mim_tf.metrics import ranking_metrics
 from mim_tf.ranking import Ranker
 from mim_tf.settings import Settings, load_settings
@@ -20,14 +20,16 @@ from mim_tf.training.scoring import score_validation
 from mim_tf.training.strategies import make_strategy, split_cpu, write_checkpoint
 from tests.ranking.row_sparse_replicas import parameter_servers
 
-STEPS, BATCH = 3, 32
+STEPS, ROWS, CANDIDATES = 3, 16, 4
 Arrays = dict[str, np.ndarray]
 
 
 def batches_of(records: Path) -> list[Arrays]:
-    """A batch per step, for all replicas together."""
-    batches = read_impressions(records, "train", batch_size=BATCH).take(STEPS)
-    return [{name: column.numpy() for name, column in batch.items()} for batch in batches]
+    """A batch of sessions per step, for all replicas together; of the last one a replica of two gets nothing."""
+    sessions = read_sessions(records, "train", candidates=CANDIDATES, rows=ROWS).take(STEPS)
+    batches = list(sessions.as_numpy_iterator())
+    first_half = (np.arange(ROWS) < ROWS // 2)[:, np.newaxis]
+    return [*batches[:-1], {**batches[-1], "is_shown": batches[-1]["is_shown"] & first_half}]
 
 
 def dataset(batches: list[Arrays], context: tf.distribute.InputContext) -> tf.data.Dataset:

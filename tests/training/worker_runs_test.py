@@ -128,6 +128,26 @@ def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, victim
     assert "Traceback" not in error
 
 
+def test_a_worker_lost_while_tensorflow_starts_does_not_keep_the_other_for_ever() -> None:
+    """The other one has been met and is gone: nobody listens at its port."""
+    code = (
+        "from mim_tf.training import strategies; strategies.meet = lambda *_: None; "
+        "strategies.make_strategy('multi_worker', 3)"
+    )
+    listeners = [socket.create_server(("", 0)) for _ in range(2)]
+    addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 1}}
+    environment = {**ENV, "TF_CONFIG": json.dumps(task)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert run.returncode == 1, run.stderr
+    assert "Timeout (0:00:03)!" in run.stderr
+    assert "in make_strategy" in run.stderr
+
+
 def test_csft_begun_on_one_device_goes_on_on_two(tmp_path: Path) -> None:
     run = Pair(tmp_path, epochs=1)
     options = ["pretrain.strategy=one_device", "pretrain.image_text=null", "csft.checkpoint_every=5"]

@@ -4,13 +4,14 @@ import json
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from mim_tf.errors import StageError
 from mim_tf.training import workers
-from mim_tf.training.workers import ALONE, Worker, await_workers, outlast_chief, worker_of
+from mim_tf.training.workers import ALONE, Worker, await_servers, outlast_chief, worker_of
 
 TWO = ["host0:2222", "host1:2222"]
 
@@ -144,11 +145,21 @@ def addresses() -> tuple[str, ...]:
     return tuple(f"localhost:{port}" for port in ports)
 
 
-def test_a_missing_worker_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
+def test_a_missing_server_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
     start = time.monotonic()
-    with pytest.raises(StageError, match=rf"1 of 2 workers did not come within 0\.5 s: {addresses[1]}\. Start"):
-        await_workers(Worker(0, addresses[:2]), 0.5)
+    with (
+        socket.create_server(("", int(addresses[1].rpartition(":")[2]))),
+        pytest.raises(StageError, match=rf"1 of 3 tasks did not come within 0\.5 s: {addresses[2]}\. Start"),
+    ):
+        await_servers(Worker(0, addresses, "chief 0"), 0.5)
     assert 0.5 <= time.monotonic() - start < 3
+
+
+def test_a_chief_goes_on_once_all_servers_answer(addresses: tuple[str, ...]) -> None:
+    with ExitStack() as servers:
+        for address in addresses[1:]:
+            servers.enter_context(socket.create_server(("", int(address.rpartition(":")[2]))))
+        await_servers(Worker(0, addresses, "chief 0"), 5)
 
 
 def test_a_port_in_use_is_named(addresses: tuple[str, ...]) -> None:
@@ -157,40 +168,4 @@ def test_a_port_in_use_is_named(addresses: tuple[str, ...]) -> None:
         socket.create_server(("", port)),
         pytest.raises(StageError, match=rf"`TF_CONFIG`: this worker cannot listen at {addresses[0]}: Address already"),
     ):
-        await_workers(Worker(0, addresses[:2]), 0.5)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many more attempts than a listener keeps callers waiting."""
-    create = socket.create_server
-    monkeypatch.setattr(workers.socket, "create_server", lambda address: create(address, backlog=2))
-    pause = time.sleep
-    monkeypatch.setattr(workers.time, "sleep", lambda seconds: pause(0.02))
-
-
-@pytest.mark.usefixtures("impatient")
-def test_all_go_on_once_the_last_one_has_come(addresses: tuple[str, ...]) -> None:
-    """The first two call for so long that nobody would get through to them if they called each other all the time."""
-    failed: list[Exception] = []
-    all_here = threading.Barrier(3)
-
-    def wait(index: int) -> None:
-        try:
-            await_workers(Worker(index, addresses), 8)
-            with socket.create_server(("", int(addresses[index].rpartition(":")[2]))):  # as TensorFlow does then
-                all_here.wait(5)
-        except (StageError, threading.BrokenBarrierError) as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=wait, args=(index,)) for index in range(3)]
-    for thread in threads[:2]:
-        thread.start()
-    threading.Event().wait(1)
-    assert all(thread.is_alive() for thread in threads[:2])
-    start = time.monotonic()
-    threads[2].start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-    assert time.monotonic() - start < 4
+        await_servers(Worker(0, addresses), 0.5)

@@ -1,0 +1,138 @@
+"""What preparation costs, and that both engines make the same of a log: `python -m benchmarks.preparation`.
+
+    .venv/bin/python -m benchmarks.preparation 1 5 20 --engine local spark      # millions of impressions
+
+Each log is `benchmarks.generated_log`'s, with a user for 200 impressions and 20,000 items; histories of 50; no pairs,
+whose images would be the work. Rates are impressions of the log by the seconds that `mim_tf.prepare` says it took,
+without the start of the process. Memory is the peak of what the process and its children have for themselves
+(proportional set size), looked at twice a second. Bytes are those of the impressions' record files. Where both engines
+ran, their folders are compared byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks.generated_log import DAYS, FIRST_SECOND, SECONDS_PER_DAY
+from mim_tf.data.record_schema import RecordSchema
+
+_MB, _REJECTS = 2**20, "rejects.parquet"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.preparation", description=__doc__)
+    parser.add_argument("millions", type=float, nargs="+", help="impressions of each log")
+    parser.add_argument("--engine", nargs="+", choices=("local", "spark"), default=["local"])
+    parser.add_argument("--engine-option", action="append", default=[], help="handed to `spark` alone")
+    parser.add_argument("--folder", type=Path, help="where logs and records are made; default: a temporary folder")
+    arguments = parser.parse_args()
+    print("impressions  engine  seconds  impressions/s  peak MB  bytes each  equal")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        for millions in arguments.millions:
+            folder, impressions = Path(name) / str(millions), round(millions * 1e6)
+            _run("benchmarks.generated_log", "--to", str(folder), "--impressions", str(impressions))
+            digests: dict[str, str] = {}
+            for engine in arguments.engine:
+                options = arguments.engine_option if engine == "spark" else []
+                print(_measured(folder, impressions, engine, options, digests), flush=True)
+
+
+def _measured(folder: Path, impressions: int, engine: str, options: list[str], digests: dict[str, str]) -> str:
+    """A line of the table."""
+    workdir = folder / engine
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": _data(folder)}), encoding="utf-8")
+    of_engine = [part for option in options for part in ("--engine-option", option)]
+    run = ("mim_tf.prepare", "--config", str(folder / "config.yaml"), "--workdir", str(workdir))
+    peak = _run(*run, "--engine", engine, *of_engine)
+    seconds = json.loads((workdir / "prepare" / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+    records = workdir / "prepare" / "records"
+    digests[engine] = _digest(records)
+    shards = RecordSchema.load(records).shards
+    size = sum(shard.bytes for name in ("impressions/train", "impressions/validation") for shard in shards[name])
+    equal = ("yes" if len(set(digests.values())) == 1 else "NO") if len(digests) > 1 else "-"
+    return (
+        f"{impressions:11,}  {engine:6}  {seconds:7.1f}  {impressions / seconds:13,.0f}  {peak / _MB:7.0f}"
+        f"  {size / impressions:10.1f}  {equal}"
+    )
+
+
+def _data(folder: Path) -> dict[str, object]:
+    return {
+        "items": str(folder / "items.parquet"),
+        "impressions": str(folder / "impressions"),
+        "validation_from": FIRST_SECOND + (DAYS - 1) * SECONDS_PER_DAY,
+        "pairs_share": 0.0,
+        "shards": 8,
+    }
+
+
+def _digest(records: Path) -> str:
+    """Of all that preparation wrote; of the rejects what they say, not how Parquet lays it down."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in records.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(records)).encode())
+        if path.name == _REJECTS:
+            digest.update(repr(pq.read_table(path).to_pylist()).encode())
+        else:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _run(module: str, *arguments: str) -> int:
+    """Run a module to its end; returns the most memory that it and its children had at once, in bytes."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.DEVNULL)
+    ended, peak = threading.Event(), [0]
+
+    def watch() -> None:
+        while not ended.wait(0.5):
+            peak[0] = max(peak[0], sum(_own_memory(each) for each in _family(process.pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        code = process.wait()
+    finally:
+        ended.set()
+        watcher.join()
+    if code:
+        raise SystemExit(f"{module} ended with {code}.")
+    return peak[0]
+
+
+def _family(root: int) -> list[int]:
+    """A process and all that it started, and they."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):  # it has just ended
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    family = [root]
+    for process in family:  # grows on the way
+        family += children.get(process, [])
+    return family
+
+
+def _own_memory(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What a training left in its workdir."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+_SPEED = ("examples_per_second", "input_wait_share")  # not to be the same in another run
+# Where each stage keeps the checkpoint that it goes on from, and the name of its final value and of its steps.
+_CHECKPOINTS = {"pretrain": "image_text", "csft": ".", "rank": "model-0-backup"}
+_VALUES = {"pretrain": "image_text_loss", "csft": "loss", "rank": "auc"}
+_STEPS = {"pretrain": "image_text_steps", "csft": "steps"}
+
+
+class Outcome(NamedTuple):
+    """A stage in a workdir.
+
+    Args:
+        workdir: of a run.
+        stage: pretrain, csft or rank.
+    """
+
+    workdir: Path
+    stage: str
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the finished stage measured."""
+        text = (self.workdir / self.stage / "metrics.json").read_text(encoding="utf-8")
+        metrics: dict[str, float] = json.loads(text)
+        return metrics
+
+    @property
+    def value(self) -> float:
+        """The loss or, of stage 3, the AUC in the end."""
+        return self.metrics[_VALUES[self.stage]]
+
+    @property
+    def steps(self) -> float | None:
+        """Of the training; stage 3 does not say."""
+        return self.metrics[_STEPS[self.stage]] if self.stage in _STEPS else None
+
+    @property
+    def saved(self) -> int:
+        """The step, of stage 3 the epoch, of the last checkpoint to go on from; 0 if there is none."""
+        folder = self.workdir / self.stage / "checkpoints" / _CHECKPOINTS[self.stage]
+        files = [*folder.glob("ckpt-*.index"), *folder.glob("chief/ckpt-*.index")]
+        return max((int(file.stem.split("-")[1]) for file in files), default=0)
+
+    def difference_from(self, other: Outcome) -> float:
+        """The greatest difference of the metrics, of those above 1 relative to them; of stage 3 that of the AUC."""
+        if self.stage == "rank":
+            return abs(self.value - other.value)
+        found, expected = self.metrics, other.metrics
+        names = [name for name in expected if not name.endswith(_SPEED)]
+        return max(abs(found[name] - expected[name]) / max(abs(expected[name]), 1) for name in names)

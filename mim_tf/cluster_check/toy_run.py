@@ -1,0 +1,61 @@
+"""A shop and settings so small that a stage is a matter of seconds, and workdirs to try a stage in."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.workdir import STAGES
+
+_CONFIG = """\
+data: {{items: {shop}/items.parquet, impressions: {shop}/impressions.parquet, pairs: {shop}/pairs.parquet,
+  validation_from: 2025-01-25, history_length: 8, shards: 2}}
+encoders:
+  vision: {{name: vit_toy, image_size: 32}}
+  text: {{name: bert_toy, length: 8}}
+  dim: 8
+pretrain:
+  image_text: {{epochs: 20, batch_size: 20, evaluate_every: 80, checkpoint_every: 20}}
+csft: {{epochs: 20, batch_size: 16, evaluate_every: 80, checkpoint_every: 20, st_nsg: {{queue_batches: 2}}}}
+rank:
+  {{ubm: din, epochs: 5, batch_size: 128, hash_bins: 40000, item_dim: 2, category_dim: 2, tower_units: [8], dropout: 0}}
+"""
+
+
+class ToyRun:
+    """A drawn shop whose stages are trained in one process, and copies of it in which one stage is yet to be trained.
+
+    Args:
+        folder: of everything, emptied first.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self.alone = folder / "alone"
+        self.config = folder / "run.yaml"
+        shutil.rmtree(folder, ignore_errors=True)
+        make_demo_shop(folder / "shop", items=200, users=150, days=30, searches=200)
+        self.config.write_text(_CONFIG.format(shop=folder / "shop"), encoding="utf-8")
+
+    def before(self, stage: str, name: str) -> Path:
+        """A copy of the run in one process as it was before a stage."""
+        workdir = self.workdir(stage, name)
+        for earlier in STAGES[: STAGES.index(stage)]:
+            shutil.copytree(self.alone / earlier, workdir / earlier)
+        return workdir
+
+    def workdir(self, stage: str, name: str) -> Path:
+        """Of a trial on a stage."""
+        return self._folder / name / stage
+
+    def command(self, stage: str, workdir: Path, strategy: str | None = None) -> list[str]:
+        """Of a training, as a user would type it; without a strategy that of one process."""
+        chosen = ["--set", f"{stage}.strategy={strategy}"] if strategy else []
+        run = ["--config", str(self.config), "--workdir", str(workdir)]
+        return [sys.executable, "-m", "mim_tf.train", "--stage", stage, *run, *chosen]
+
+    def logs(self, name: str) -> Path:
+        """Where the processes of a trial print to."""
+        return self._folder / "logs" / name

@@ -1,0 +1,118 @@
+"""Opening Parquet in Spark, its rows numbered without a window over all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+from pyspark.sql import functions
+from pyspark.sql.types import StringType
+
+from mim_tf.data.sources import FILE, ROW
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+_FOOTERS_AT_ONCE = 16
+_URI, _IN_FILE = "__uri", "__in_file"
+_LOCAL = re.compile("^file:/+")
+_GLOB = re.compile(r"([\\*?\[\]{}])")
+
+
+def read_parquet(session: SparkSession, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> DataFrame:
+    """Open Parquet files lazily, with their `FILE` and their `ROW`.
+
+    A row's number is its place in its file, which Spark knows, and the rows of the files before, which their footers
+    tell. Files may differ in their columns; one that a file lacks is null there.
+
+    Args:
+        session: the session.
+        filesystem: where the files are.
+        files: their paths there, in order.
+
+    Raises:
+        pyarrow.ArrowInvalid: a file is no Parquet.
+    """
+    schemas, firsts = _footers(filesystem, files)
+    paths = [_spark_path(filesystem, file) for file in files]
+    parts = [
+        _open(session, schema, [path for path, of in zip(paths, schemas, strict=True) if of == schema])
+        for schema in dict.fromkeys(schemas)
+    ]
+    uris = {unquote(uri): uri for part in parts for uri in (_LOCAL.sub("/", name) for name in part.inputFiles())}
+    keys = pa.array([uris[path] for path in paths])
+    listed = pa.table({_URI: keys, FILE: _names(filesystem, files), ROW: pa.array(firsts, pa.int64())})
+    rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), _as_text_if_any(parts))
+    joined = rows.join(functions.broadcast(session.createDataFrame(listed)), _URI)
+    return joined.withColumn(ROW, functions.col(ROW) + functions.col(_IN_FILE)).drop(_URI, _IN_FILE)
+
+
+def _footers(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> tuple[list[pa.Schema], list[int]]:
+    """The files' schemas, and for each how many rows the ones before it have."""
+
+    def read(file: str) -> pq.FileMetaData:
+        try:
+            with filesystem.open(file, "rb") as opened:
+                return pq.read_metadata(opened)
+        except pa.ArrowInvalid as error:
+            raise pa.ArrowInvalid(f"{file}: {error}") from error
+
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        footers = list(pool.map(read, files))
+    schemas = [footer.schema.to_arrow_schema().remove_metadata() for footer in footers]
+    return schemas, [sum(footer.num_rows for footer in footers[:place]) for place in range(len(footers))]
+
+
+def _names(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> list[str]:
+    """The files as DuckDB names them."""
+    local = isinstance(filesystem, LocalFileSystem)
+    return list(files) if local else [filesystem.unstrip_protocol(file) for file in files]
+
+
+def _spark_path(filesystem: fsspec.AbstractFileSystem, file: str) -> str:
+    """A file as Spark's own file systems name it: that of S3 is s3a there."""
+    if isinstance(filesystem, LocalFileSystem):
+        return file
+    return re.sub("^s3://", "s3a://", str(filesystem.unstrip_protocol(file)))
+
+
+def _open(session: SparkSession, schema: pa.Schema, paths: Sequence[str]) -> DataFrame:
+    """Open files of one schema, with the URI of its file for each row, and its number there."""
+    # Paths are patterns to Spark, where a backslash lets a character stand for itself.
+    rows = session.read.parquet(*[_GLOB.sub(r"\\\1", path) for path in paths])
+    # Spark spells the URIs of local files in two ways.
+    uri = functions.regexp_replace(functions.col("_metadata.file_path"), _LOCAL.pattern, "/")
+    columns = [_column(field) for field in schema]
+    return rows.select(*columns, uri.alias(_URI), functions.col("_metadata.row_index").alias(_IN_FILE))
+
+
+def _column(field: pa.Field) -> Column:
+    """A column, of which Spark reads nanoseconds as numbers."""
+    column = functions.col(quoted(field.name))
+    if not (pa.types.is_timestamp(field.type) and field.type.unit == "ns"):
+        return column
+    moment = functions.timestamp_micros(
+        functions.expr(f"({quoted(field.name)} - pmod({quoted(field.name)}, 1000)) div 1000")
+    )
+    return (moment if field.type.tz else moment.cast("timestamp_ntz")).alias(field.name)
+
+
+def quoted(name: str) -> str:
+    """A column's name as an expression of Spark, whatever characters it has."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _as_text_if_any(parts: Sequence[DataFrame]) -> Iterator[DataFrame]:
+    """Make a column text that is text in some of the parts, as DuckDB does; Spark would make it a number."""
+    texts = {field.name for part in parts for field in part.schema if isinstance(field.dataType, StringType)}
+    for part in parts:
+        as_text = {name: functions.col(quoted(name)).cast("string") for name in texts & set(part.columns)}
+        yield part.withColumns(as_text) if len(parts) > 1 else part

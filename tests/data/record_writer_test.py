@@ -1,0 +1,87 @@
+"""Shards: what they hold is counted, and a file has its name only when it is whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from mim_tf.data.record_schema import TRAIN, TRAIN_ITEMS, Shard
+from mim_tf.data.record_writer import GZIP, shard_files, write_shard, write_shards
+
+FILE = "impressions/train-00000-of-00001.tfrecord.gz"
+
+
+def sessions() -> pa.RecordBatch:
+    """Two records: of six impressions with a pause before the third and a behaviour before the fifth; of one."""
+    shown = [
+        [(0, 5, 0, 0), (1, 6, 0, 0), (2, 7, 0, 1), (3, 8, 0, 0), (4, 9, 1, 0), (5, 9, 1, 0)],
+        [(128, 5, 40, 1)],
+    ]
+    names = ("__position", "item_id", "__earlier", "__paused")
+    impressions = [[dict(zip(names, row, strict=True)) for row in rows] for rows in shown]
+    history = [[{"__position": 0, "item_id": 8}], [{"__position": 39, "item_id": 3}]]
+    return pa.record_batch(
+        {
+            "user_id": [1, 1],
+            "impressions": pa.array(impressions, pa.list_(pa.struct([(name, pa.int64()) for name in names]))),
+            "history": pa.array(history, pa.list_(pa.struct([(name, pa.int64()) for name in names[:2]]))),
+            "__behaviours_from": [0, 39],
+        }
+    )
+
+
+def parsed(path: str, compression: str) -> list[dict[str, list[int]]]:
+    examples = [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(path, compression)]
+    return [{name: list(f.int64_list.value) for name, f in example.features.feature.items()} for example in examples]
+
+
+def test_sessions_are_numbered_and_counted(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path, FILE, [sessions()], compression=GZIP)
+    size = (tmp_path / FILE).stat().st_size
+    # Sessions of two, two and two impressions, and the one of the second record.
+    assert shard == Shard(FILE, records=2, bytes=size, impressions=7, sessions={"1": 1, "2": 3})
+    first, second = parsed(str(tmp_path / FILE), GZIP)
+    assert first["session"] == [0, 0, 1, 1, 2, 2]
+    assert first["history_end"] == [0, 0, 0, 0, 1, 1]
+    assert (second["session"], second["history_end"]) == ([0], [1])
+    assert sorted(first) == ["history_end", "history_item_id", "item_id", "session", "user_id"]
+
+
+def test_one_shard_is_what_all_shards_are(tmp_path: Path) -> None:
+    batch = pa.record_batch({"item_id": np.arange(5)})
+    (shard,) = write_shards(tmp_path / "a", TRAIN_ITEMS, [batch], total=5, shards=1, progress=lambda *_: None)
+    (file,) = shard_files(TRAIN_ITEMS, 1)
+    assert write_shard(tmp_path / "b", file, [batch.slice(0, 2), batch.slice(2)], compression="") == shard
+    assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_shard_is_put_behind_a_uri(tmp_path: Path) -> None:
+    shard = write_shard("memory://records", FILE, [sessions()], compression=GZIP)
+    local = tmp_path / "copy"
+    local.write_bytes(fsspec.filesystem("memory").cat_file(f"/records/{FILE}"))
+    assert local.stat().st_size == shard.bytes
+    assert [record["item_id"] for record in parsed(str(local), GZIP)] == [[5, 6, 7, 8, 9, 9], [5]]
+
+
+def failing() -> Iterator[pa.RecordBatch]:
+    yield sessions()
+    raise OSError("no space left on device")
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    write_shard(tmp_path, FILE, [sessions().slice(1)], compression=GZIP)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(OSError, match="no space left"):
+        write_shard(tmp_path, FILE, failing(), compression=GZIP)
+    assert [path.name for path in (tmp_path / "impressions").iterdir()] == [Path(FILE).name]
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_rows_must_be_as_many_as_were_counted(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="impressions/train: 3 rows were to be written, 2 came"):
+        write_shards(tmp_path, TRAIN, [sessions()], total=3, shards=2, progress=lambda *_: None)
+    assert not list((tmp_path / "impressions").iterdir())

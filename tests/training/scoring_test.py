@@ -1,0 +1,58 @@
+"""Validation by sessions: every impression once, with the probability that it has alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.data.preparation import prepare
+from mim_tf.data.records import read_impressions, read_sessions
+from mim_tf.interest import DIN
+from mim_tf.ranking import DeepCTR, HashedEmbedding, Ranker, RankingNetwork
+from mim_tf.training.scoring import score
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scoring")
+    make_demo_shop(folder / "shop", items=50, users=60, days=20, searches=10)
+    prepare(
+        items=folder / "shop" / "items.parquet",
+        impressions=folder / "shop" / "impressions.parquet",
+        folder=folder / "records",
+        validation_from=1_735_689_600 + 15 * 86_400,
+    )
+    return folder / "records"
+
+
+@pytest.fixture(scope="module")
+def ranker() -> Ranker:
+    """Of a model that does not look at the time between impression and behaviour, which a session has once."""
+    sizes = {"item_dim": 4, "category_dim": 2, "hash_bins": 64, "content": False, "fusion": False}
+    users = {"user_id": HashedEmbedding(16, 2), "item_age": HashedEmbedding(16, 2)}
+    return Ranker(RankingNetwork(DIN((6,), "relu"), impression_features=users, tower=DeepCTR((8,)), **sizes))
+
+
+def awakened(ranker: Ranker, batch: dict[str, tf.Tensor]) -> None:
+    """Weights that let every input through: fresh embeddings are near zero."""
+    ranker.logits(batch)
+    rng = np.random.default_rng(1)
+    ranker.network.set_weights([rng.normal(0, 0.5, weight.shape) for weight in ranker.network.get_weights()])
+
+
+def by_key(*columns: np.ndarray) -> list[tuple[float, ...]]:
+    return sorted(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 64])
+def test_sessions_are_scored_as_impressions_alone(records: Path, ranker: Ranker, candidates: int) -> None:
+    [alone] = read_impressions(records, "validation", batch_size=100_000)
+    awakened(ranker, alone)
+    scored = score(ranker, read_sessions(records, "validation", candidates=candidates, rows=16))
+    fields = [alone[name].numpy() for name in ("user_id", "label", "item_age")]
+    found = by_key(scored.users, scored.labels, scored.ages, scored.probabilities)
+    np.testing.assert_allclose(found, by_key(*fields, ranker.probabilities(alone).numpy()), rtol=1e-4, atol=1e-6)
+    assert sorted(scored.categories.tolist()) == sorted(alone["category"].numpy().tolist())
+    assert np.ptp(scored.probabilities) > 1e-3
