@@ -17,11 +17,8 @@ import pyarrow.parquet as pq
 from mim_tf.data.duckdb_files import read_files
 from mim_tf.data.record_schema import Shard
 from mim_tf.data.record_writer import write_shards
-from mim_tf.data.workspace import PLACE, Batches, Workspace
+from mim_tf.data.workspace import Batches, Workspace
 from mim_tf.errors import SettingsError
-
-# What fits into two gigabytes: sorts spill, but at three times the cost, and lists do not.
-_ROWS_AT_ONCE = 4_000_000
 
 
 class DuckDBWorkspace(Workspace):
@@ -62,13 +59,6 @@ class DuckDBWorkspace(Workspace):
         kept: ir.Table = self.connection.create_table(name, table, temp=True)
         return kept
 
-    def keep_by(self, key: str, rows: ir.Table, compute: Callable[[ir.Table], ir.Table]) -> ir.Table:
-        """Keep what is computed of rows, as in `Workspace`: as many at a time as lists and sorts have memory for."""
-        parts = max(1, -(-self.count(rows) // _ROWS_AT_ONCE))
-        part = (rows[key].hash() % parts).abs()  # a hash may be negative
-        kept = [self.keep(compute(rows.filter(part == number))) for number in range(parts)]
-        return ibis.union(*kept) if parts > 1 else kept[0]
-
     def count(self, table: ir.Table) -> int:
         """Count rows."""
         return int(table.count().to_pyarrow().as_py())
@@ -103,13 +93,14 @@ class DuckDBWorkspace(Workspace):
         folder: Path,
         name: str,
         *,
+        order: Sequence[str],
         total: int,
         shards: int,
         at_once: int,
         progress: Callable[[str, int, int], None],
     ) -> list[Shard]:
         """Write rows as records, as in `Workspace`."""
-        batches = self.stream(rows.order_by(PLACE).drop(PLACE), at_once)
+        batches = self.stream(rows.order_by(order), at_once)
         return write_shards(folder, name, batches, total=total, shards=shards, progress=progress)
 
 

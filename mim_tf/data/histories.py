@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import ibis
 import ibis.expr.types as ir
 
-from mim_tf.data.record_schema import ITEM_PREFIX
+from mim_tf.data.record_schema import HISTORY_END, HISTORY_PREFIX, ITEM_PREFIX
 from mim_tf.data.sessions import EARLIER, PAUSED, POSITION, SPLIT, STRETCH
 from mim_tf.data.sources import ROW
+from mim_tf.data.workspace import PLACE
 
-IMPRESSIONS, HISTORY = "impressions", "history"
-"""The columns of a record's impressions and behaviours, sorted arrays of structs that begin with `POSITION`."""
+IS_BEHAVIOUR = "__is_behaviour"
+"""Which rows of a record are its behaviours, 1, and which its impressions, 0."""
 BEHAVIOURS_FROM, BEHAVIOURS_UNTIL = "__behaviours_from", "__behaviours_until"
 """The positions of the behaviours that a record needs, the last exclusive."""
 COUNT, WITHOUT_HISTORY = "__count", "__without_history"
@@ -20,32 +21,29 @@ _HISTORY_FIELDS = ("item_id", "category", "timestamp")
 _BLOCK, _PER_BLOCK = "__block", 32
 RECORD = ["user_id", SPLIT, STRETCH]
 """What tells records apart."""
+ROWS_OF_RECORD = [PLACE, IS_BEHAVIOUR, POSITION]
+"""The order of `rows_of`."""
 
 
-def gathered(impressions: ir.Table, fields: Sequence[str], history_length: int) -> ir.Table:
-    """Gather the impressions of each record.
+def records_of(impressions: ir.Table, history_length: int) -> ir.Table:
+    """The records that impressions make.
 
     Args:
         impressions: as `in_order` gives them, those of a split.
-        fields: what is kept of each, beside what orders it and parts sessions.
         history_length: behaviours that each looks back on.
 
     Returns:
-        `user_id, SPLIT, STRETCH, IMPRESSIONS, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`; `COUNT` impressions, of which
-        `WITHOUT_HISTORY` have no behaviour before them.
+        `user_id, SPLIT, STRETCH, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`; `COUNT` impressions, of which `WITHOUT_HISTORY`
+        have no behaviour before them.
     """
-    # Sorting the collected structs orders them by position, their first field, on DuckDB and on Spark alike.
-    each = ibis.struct({name: impressions[name] for name in (POSITION, *fields, EARLIER, PAUSED)})
-    records = impressions.group_by(RECORD).aggregate(
+    return impressions.group_by(RECORD).aggregate(
         **{
-            IMPRESSIONS: each.collect(),
             BEHAVIOURS_FROM: ibis.greatest(impressions[EARLIER].min() - history_length, 0),
             BEHAVIOURS_UNTIL: impressions[EARLIER].max(),
             COUNT: impressions.count(),
             WITHOUT_HISTORY: impressions.count(where=impressions[EARLIER] == 0),
         }
     )
-    return records.mutate(**{IMPRESSIONS: records[IMPRESSIONS].sort()})
 
 
 def behaviours_of(impressions: ir.Table, item_features: Sequence[str] = ()) -> ir.Table:
@@ -57,36 +55,56 @@ def behaviours_of(impressions: ir.Table, item_features: Sequence[str] = ()) -> i
         item_features: names of the items' features.
 
     Returns:
-        `user_id, item_id, category, timestamp`, `item_<name>` for each feature, and `POSITION`.
+        `user_id, history_item_id, history_category, history_timestamp`, `history_<name>` for each feature, `POSITION`.
     """
     chosen = impressions.filter(impressions.label == 1)
     in_order = ibis.window(group_by="user_id", order_by=["timestamp", "item_id", ROW])
-    features = [ITEM_PREFIX + name for name in item_features]
-    return chosen.select("user_id", *_HISTORY_FIELDS, *features, **{POSITION: ibis.row_number().over(in_order)})
+    fields = {HISTORY_PREFIX + name: chosen[name] for name in _HISTORY_FIELDS}
+    fields |= {HISTORY_PREFIX + name: chosen[ITEM_PREFIX + name] for name in item_features}
+    return chosen.select("user_id", **fields, **{POSITION: ibis.row_number().over(in_order)})
 
 
-def with_histories(records: ir.Table, behaviours: ir.Table) -> ir.Table:
-    """Add to each record the behaviours it needs.
+def rows_of(records: ir.Table, impressions: ir.Table, fields: Sequence[str], behaviours: ir.Table) -> ir.Table:
+    """The rows that records are written from: one for each impression, and one for each behaviour.
 
-    Both sides are joined by blocks of positions, so that a behaviour meets the few records that need it and not all
-    of its user's, however many these are.
+    Sorted by `ROWS_OF_RECORD`, a record is a run of rows, first its impressions. So no engine has to hold a record, or
+    lists of anything.
 
     Args:
-        records: with `user_id, SPLIT, STRETCH, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`.
+        records: as `records_of` gives them, with `PLACE`.
+        impressions: as in `records_of`.
+        fields: what is kept of each impression.
         behaviours: as `behaviours_of` gives them.
 
     Returns:
-        The records with `HISTORY`, the features by their names, null where there is no behaviour.
+        `PLACE, IS_BEHAVIOUR, POSITION, user_id`; of impressions `fields, HISTORY_END, PAUSED`, and of behaviours the
+        fields that begin with `history_`, null on the others' rows.
+    """
+    kept = records.select(*RECORD, PLACE, BEHAVIOURS_FROM)
+    shown = impressions.inner_join(kept, RECORD)
+    ends = {HISTORY_END: shown[EARLIER] - shown[BEHAVIOURS_FROM]}
+    shown = shown.select(PLACE, POSITION, "user_id", *fields, PAUSED, **ends, **{IS_BEHAVIOUR: ibis.literal(0, "int8")})
+    needed = _needed(records, behaviours).mutate(**{IS_BEHAVIOUR: ibis.literal(1, "int8")})
+    return ibis.union(_filled(shown, needed), _filled(needed, shown))
+
+
+def _needed(records: ir.Table, behaviours: ir.Table) -> ir.Table:
+    """The behaviours of each record, with its `PLACE`.
+
+    Both sides are joined by blocks of positions, so that a behaviour meets the few records that need it and not all
+    of its user's, however many these are.
     """
     first, until = records[BEHAVIOURS_FROM], records[BEHAVIOURS_UNTIL]
     blocks = ibis.range(first // _PER_BLOCK, (until + _PER_BLOCK - 1) // _PER_BLOCK)
-    needs = records.select(*RECORD, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL, **{_BLOCK: blocks.unnest()})
+    needs = records.select("user_id", PLACE, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL, **{_BLOCK: blocks.unnest()})
     behaviours = behaviours.mutate(**{_BLOCK: behaviours[POSITION] // _PER_BLOCK})
     met = needs.inner_join(behaviours, ["user_id", _BLOCK])
     met = met.filter((met[POSITION] >= met[BEHAVIOURS_FROM]) & (met[POSITION] < met[BEHAVIOURS_UNTIL]))
-    fields = {POSITION: met[POSITION]} | {name: met[name] for name in _HISTORY_FIELDS}
-    features = (name for name in behaviours.columns if name not in {"user_id", _BLOCK, *fields})
-    fields |= {name.removeprefix(ITEM_PREFIX): met[name] for name in features}
-    histories = met.group_by(RECORD).aggregate(**{HISTORY: ibis.struct(fields).collect()})
-    histories = histories.mutate(**{HISTORY: histories[HISTORY].sort()})
-    return records.left_join(histories, RECORD).select(*records.columns, HISTORY)
+    return met.drop(_BLOCK, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL)
+
+
+def _filled(rows: ir.Table, others: ir.Table) -> ir.Table:
+    """The rows with the columns of others too, null there, all in one order."""
+    missing = {name: ibis.null(others[name].type()) for name in others.columns if name not in rows.columns}
+    rows = rows.mutate(**missing)
+    return rows.select(sorted(rows.columns))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from mim_tf.data.chosen_rows import pack
-from mim_tf.data.histories import BEHAVIOURS_FROM, HISTORY, IMPRESSIONS
+from mim_tf.data.histories import IS_BEHAVIOUR
 from mim_tf.data.record_schema import HISTORY_END, HISTORY_PREFIX, SESSION
-from mim_tf.data.sessions import EARLIER, PAUSED, POSITION, session_numbers
+from mim_tf.data.sessions import PAUSED, POSITION, session_numbers
+from mim_tf.data.workspace import PLACE
 
 _LIST_OF: Mapping[str, Callable[[tf.train.Feature], Any]] = {
     "bytes": lambda feature: feature.bytes_list,
@@ -31,56 +32,78 @@ class Encoded(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """The values of a field in all rows of a batch, one row's after the other's."""
+    """The values of a field in all records of a batch, one record's after the other's."""
 
     name: str
     kind: str
     values: list[int] | list[float] | list[bytes]
-    offsets: list[int]  # [rows + 1]
+    offsets: list[int]  # [records + 1]
+
+
+def whole_records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches anew where a record is several rows, so that all of them are in one batch."""
+    rest: pa.RecordBatch | None = None
+    for batch in batches:
+        if batch.num_rows == 0 or IS_BEHAVIOUR not in batch.schema.names:
+            yield batch
+            continue
+        rows = batch if rest is None else pa.concat_batches([rest, batch])
+        places = rows.column(PLACE).to_numpy()
+        cut = int(np.searchsorted(places, places[-1]))  # the last record may go on
+        if cut:
+            yield rows[:cut]
+        rest = rows[cut:]
+    if rest is not None:
+        yield rest
 
 
 def encode(batch: pa.RecordBatch) -> Iterator[Encoded]:
-    """Encode each row of a batch as a serialized `tf.train.Example`, the same row always as the same bytes.
+    """Encode each record of a batch as a serialized `tf.train.Example`, the same record always as the same bytes.
 
     Args:
-        batch: a column per field; lists are packed to bytes. Or records of impressions: `user_id, IMPRESSIONS, HISTORY,
-            BEHAVIOURS_FROM`, of which the lists of structs become a field per member.
+        batch: a row per record, a column per field; lists are packed to bytes. Or rows of impressions and behaviours,
+            as `rows_of` gives them: a record is the rows of one `PLACE`.
     """
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    sessions: Sequence[Sequence[int]] = [()] * batch.num_rows
-    if IMPRESSIONS in columns:
-        fields, sessions = _impressions(columns)
+    places = columns.pop(PLACE, None)
+    if places is not None and IS_BEHAVIOUR in columns:
+        fields, sessions = _impressions(columns, _starts(places.to_numpy()))
     else:
-        fields = [_one_value(name, column) for name, column in columns.items()]
-    for row in range(batch.num_rows):
+        fields, sessions = [_one_value(name, column) for name, column in columns.items()], [[]] * batch.num_rows
+    for record in range(len(sessions)):
         example = tf.train.Example()
         features = example.features.feature
         for name, kind, values, offsets in fields:
             # Touching the list marks its kind even when it stays empty.
-            _LIST_OF[kind](features[name]).value.extend(values[offsets[row] : offsets[row + 1]])
-        yield Encoded(example.SerializeToString(deterministic=True), sessions[row])
+            _LIST_OF[kind](features[name]).value.extend(values[offsets[record] : offsets[record + 1]])
+        yield Encoded(example.SerializeToString(deterministic=True), sessions[record])
 
 
-def _impressions(columns: dict[str, pa.Array]) -> tuple[list[_Field], list[list[int]]]:
+def _impressions(columns: dict[str, pa.Array], starts: np.ndarray) -> tuple[list[_Field], list[list[int]]]:
     """The fields of records of impressions, and the impressions of each session per record."""
-    shown, offsets = _members(columns[IMPRESSIONS])
-    behaviours, of_behaviours = _members(columns[HISTORY])
-    paused, earlier = (shown.pop(name).to_numpy() for name in (PAUSED, EARLIER))
-    sessions = session_numbers(paused, earlier, offsets)
+    is_behaviour = columns.pop(IS_BEHAVIOUR).to_numpy().astype(bool)
+    del columns[POSITION]
+    # The rows of each kind are few runs: taken by their numbers, they cost no copy of the others.
+    shown_rows, behaviour_rows = np.flatnonzero(~is_behaviour), np.flatnonzero(is_behaviour)
+    of_shown, of_behaviours = (np.searchsorted(rows, starts) for rows in (shown_rows, behaviour_rows))
+    users = columns.pop("user_id").take(pa.array(starts[:-1]))
+    shown = {name: column.take(pa.array(shown_rows)) for name, column in columns.items() if not _of_history(name)}
+    behaviours = {name: column.take(pa.array(behaviour_rows)) for name, column in columns.items() if _of_history(name)}
+    sessions = session_numbers(shown.pop(PAUSED).to_numpy(), shown[HISTORY_END].to_numpy(), of_shown)
     shown[SESSION] = pa.array(sessions)
-    shown[HISTORY_END] = pa.array(earlier - np.repeat(columns[BEHAVIOURS_FROM].to_numpy(), np.diff(offsets)))
-    fields = [_one_value("user_id", columns["user_id"])]
-    fields += [_field(name, column, offsets) for name, column in shown.items()]
-    fields += [_field(HISTORY_PREFIX + name, column, of_behaviours) for name, column in behaviours.items()]
-    return fields, _sizes(sessions, offsets)
+    fields = [_one_value("user_id", users)]
+    fields += [_field(name, column, of_shown) for name, column in shown.items()]
+    fields += [_field(name, column, of_behaviours) for name, column in behaviours.items()]
+    return fields, _sizes(sessions, of_shown)
 
 
-def _members(lists: pa.ListArray) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """The members of structs but `POSITION`, of all rows, and where each row's begin; a null list is an empty one."""
-    # What `flatten` gives begins with the batch's first row, wherever the batch does.
-    structs = lists.flatten()
-    members = {field.name: pc.struct_field(structs, field.name) for field in structs.type if field.name != POSITION}
-    return members, _offsets(pc.fill_null(pc.list_value_length(lists), 0))
+def _of_history(name: str) -> bool:
+    return name.startswith(HISTORY_PREFIX) and name != HISTORY_END
+
+
+def _starts(numbers: np.ndarray) -> np.ndarray:
+    """Where each run of equal numbers begins, and the end: `[runs + 1]`."""
+    return np.append(np.flatnonzero(np.diff(numbers, prepend=-1) != 0), len(numbers))
 
 
 def _one_value(name: str, column: pa.Array) -> _Field:

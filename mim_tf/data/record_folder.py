@@ -10,15 +10,13 @@ import ibis.expr.types as ir
 from mim_tf.data.catalogue_writer import write_catalogue
 from mim_tf.data.hashing import hashed
 from mim_tf.data.histories import (
-    BEHAVIOURS_FROM,
     COUNT,
-    HISTORY,
-    IMPRESSIONS,
     RECORD,
+    ROWS_OF_RECORD,
     WITHOUT_HISTORY,
     behaviours_of,
-    gathered,
-    with_histories,
+    records_of,
+    rows_of,
 )
 from mim_tf.data.images import IMAGE
 from mim_tf.data.numbering import numbered
@@ -35,8 +33,8 @@ from mim_tf.data.sessions import SPLIT, in_order
 from mim_tf.data.sources import ROW
 from mim_tf.data.workspace import PLACE, Workspace
 
-# Up to two images a row, or the impressions of a user: few rows at a time keep memory small.
-_AT_ONCE = 256
+# Up to two images a row: few rows at a time keep memory small. An impression is a hundred bytes.
+_AT_ONCE, _IMPRESSIONS_AT_ONCE = 256, 32_768
 _DIGEST = "__digest"
 
 
@@ -118,20 +116,17 @@ class RecordFolder:
         self._features = features
         wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING} - {"user_id"}
         fields = [field for field in impressions.columns if field in wanted]
-
-        def of_users(part: ir.Table) -> ir.Table:
-            ordered = in_order(part, session_seconds)
-            return gathered(ordered.filter(ordered[SPLIT].notnull()), fields, history_length)
-
-        records = self._workspace.keep_by("user_id", impressions, of_users)
+        ordered = self._workspace.keep(in_order(impressions, session_seconds))
+        ordered = ordered.filter(ordered[SPLIT].notnull())
+        records = self._workspace.keep(records_of(ordered, history_length))
         behaviours = self._workspace.keep(behaviours_of(impressions, item_features))
         digests = records.select(*RECORD, **{_DIGEST: hashed(self._seed, *(records[key] for key in RECORD))})
         places = numbered(self._workspace.keep(digests), PLACE, _DIGEST, within=[SPLIT]).drop(_DIGEST)
-        records = records.inner_join(self._workspace.keep(places), RECORD)
+        records = self._workspace.keep(records.inner_join(places, RECORD))
         for split, name in IMPRESSION_SPLITS.items():
             of_split = records.filter(records[SPLIT] == split)
-            rows = with_histories(of_split, behaviours).select("user_id", IMPRESSIONS, HISTORY, BEHAVIOURS_FROM, PLACE)
-            self._write(name, rows, self._workspace.count(of_split))
+            rows = rows_of(of_split, ordered.filter(ordered[SPLIT] == split), fields, behaviours)
+            self._write(name, rows, self._workspace.count(of_split), ROWS_OF_RECORD, _IMPRESSIONS_AT_ONCE)
         return _figures(records)
 
     def save_schema(self, item_id: str, user_id: str | None, history_length: int | None, query_dim: int | None) -> None:
@@ -140,9 +135,18 @@ class RecordFolder:
         schema = RecordSchema(item_id, user_id, history_length, counts, self._written, self._features, query_dim)
         schema.save(str(self.folder))
 
-    def _write(self, name: str, rows: ir.Table, total: int) -> None:
+    def _write(
+        self, name: str, rows: ir.Table, total: int, order: Sequence[str] = (PLACE,), at_once: int = _AT_ONCE
+    ) -> None:
         self._written[name] = self._workspace.write_records(
-            rows, self.folder, name, total=total, shards=self._shards, at_once=_AT_ONCE, progress=self._progress
+            rows,
+            self.folder,
+            name,
+            order=order,
+            total=total,
+            shards=self._shards,
+            at_once=at_once,
+            progress=self._progress,
         )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import tensorflow as tf
 from fsspec.implementations.local import LocalFileSystem
 
-from mim_tf.data.record_encoding import Encoded, encode
+from mim_tf.data.record_encoding import Encoded, encode, whole_records
 from mim_tf.data.record_schema import Shard
 
 GZIP = "GZIP"
@@ -48,53 +48,53 @@ def write_shards(
     shards: int,
     progress: Callable[[str, int, int], None],
 ) -> list[Shard]:
-    """Write the rows in turn to each shard.
+    """Write the records in turn to each shard.
 
     Args:
         folder: the folder of all records.
         name: `<kind>/<split>`.
-        batches: the rows, as `encode` takes them.
-        total: rows in all; there are never more shards than rows, so none without rows.
+        batches: the rows in the order of records, which may go on from one batch to the next.
+        total: records in all; there are never more shards than records, so none without records.
         shards: files to write.
-        progress: told about the rows written.
+        progress: told about the records written.
 
     Returns:
         The shards.
 
     Raises:
-        RuntimeError: more or fewer rows came than there are in all.
+        RuntimeError: more or fewer records came than there are in all.
     """
     count = min(shards, total)
     done = 0
     with ExitStack() as stack:
         files = shard_files(name, count)
         writers = [stack.enter_context(_ShardFile(folder, file, compression_of(name))) for file in files]
-        for batch in batches:
+        for batch in whole_records(batches):
             for record in encode(batch):
                 writers[done % count].write(record)
                 done += 1
             progress(f"write {name}", done, total)
         if done != total:
-            raise RuntimeError(f"{name}: {total} rows were to be written, {done} came.")  # a row met no image or two
+            raise RuntimeError(f"{name}: {total} records were to be written, {done} came.")  # a row met no image or two
     return [writer.shard for writer in writers]
 
 
 def write_shard(
     folder: str | os.PathLike[str], file: str, batches: Iterable[pa.RecordBatch], *, compression: str
 ) -> Shard:
-    """Write all rows to one shard, which has its name only when it is complete.
+    """Write all records to one shard, which has its name only when it is complete.
 
     Args:
         folder: the folder of all records: a path, or a URI that fsspec knows.
         file: its path in the folder.
-        batches: the rows, as `encode` takes them.
+        batches: as in `write_shards`.
         compression: "" or `GZIP`.
 
     Returns:
         The shard.
     """
     with _ShardFile(folder, file, compression) as writer:
-        for batch in batches:
+        for batch in whole_records(batches):
             for record in encode(batch):
                 writer.write(record)
     return writer.shard

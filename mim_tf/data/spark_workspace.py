@@ -104,6 +104,7 @@ class SparkWorkspace(Workspace):
         folder: Path,
         name: str,
         *,
+        order: Sequence[str],
         total: int,
         shards: int,
         at_once: int,
@@ -115,12 +116,12 @@ class SparkWorkspace(Workspace):
             return []
         self._session.conf.set(_ROWS_PER_BATCH, str(at_once))
         number = (functions.col(PLACE) % count).cast("int")
-        files = self._frame(rows).repartitionById(count, number).sortWithinPartitions(PLACE).drop(PLACE)
+        files = self._frame(rows).repartitionById(count, number).sortWithinPartitions(*order)
         written = files.mapInArrow(_ShardWriter(str(folder.resolve()), name, count), "shard string").collect()
         done = sorted((Shard(**json.loads(row.shard)) for row in written), key=lambda shard: shard.file)
         records = sum(shard.records for shard in done)
         if records != total:
-            raise RuntimeError(f"{name}: {total} rows were to be written, {records} came.")  # a row met no image or two
+            raise RuntimeError(f"{name}: {total} records were to be written, {records} came.")  # a row met no image or two
         for left in (folder / name).parent.glob(f".{Path(name).name}-*"):  # by tasks that were killed
             left.unlink()
         progress(f"write {name}", records, total)

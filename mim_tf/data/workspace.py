@@ -78,17 +78,6 @@ class Workspace(ABC):
     def keep(self, table: ir.Table) -> ir.Table:
         """Compute a table once and keep it for as long as the workspace is open."""
 
-    def keep_by(self, key: str, rows: ir.Table, compute: Callable[[ir.Table], ir.Table]) -> ir.Table:
-        """Keep what is computed of rows.
-
-        Args:
-            key: the column of which an engine may take some values at a time, all rows of each, so that it need not
-                hold all rows at once.
-            rows: those to compute of.
-            compute: gives the same of any such part as of the whole.
-        """
-        return self.keep(compute(rows))
-
     @abstractmethod
     def count(self, table: ir.Table) -> int:
         """Count rows."""
@@ -127,6 +116,7 @@ class Workspace(ABC):
         folder: Path,
         name: str,
         *,
+        order: Sequence[str],
         total: int,
         shards: int,
         at_once: int,
@@ -135,10 +125,11 @@ class Workspace(ABC):
         """Write rows as records, in the order of their `PLACE`; arguments and errors as in `write_shards`.
 
         Args:
-            rows: one column per field, and `PLACE`.
+            rows: as `encode` takes them.
             folder: the folder of all records.
             name: `<kind>/<split>`.
-            total: rows in all.
+            order: the columns to sort by, of which the first is `PLACE`.
+            total: records in all.
             shards: files to write, at most.
             at_once: rows held in memory.
             progress: told about the rows written.

@@ -1,5 +1,6 @@
 """Records of impressions against a brute force over plain rows: every history, every behaviour about once."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
-from mim_tf.data.histories import behaviours_of, gathered, with_histories
+from mim_tf.data.histories import RECORD, ROWS_OF_RECORD, behaviours_of, records_of, rows_of
 from mim_tf.data.sessions import IMPRESSIONS_PER_RECORD, SPLIT, in_order
 
 COLUMNS = {
@@ -26,21 +27,36 @@ FIELDS = ["__row"]
 Tabled = Callable[[pd.DataFrame], Any]
 
 
-def records_of(impressions: Any, length: int) -> Any:
+Rows = list[dict[str, Any]]
+
+
+def rows_in_order(impressions: Any, length: int) -> Any:
     ordered = in_order(impressions, session_seconds=10)
-    records = gathered(ordered.filter(ordered[SPLIT].notnull()), FIELDS, length)
-    return with_histories(records, behaviours_of(impressions))
+    ordered = ordered.filter(ordered[SPLIT].notnull())
+    records = records_of(ordered, length)
+    records = records.mutate(__place=ibis.row_number().over(ibis.window(order_by=RECORD)))
+    return rows_of(records, ordered, FIELDS, behaviours_of(impressions)).order_by(ROWS_OF_RECORD)
 
 
-def histories_in(records: list[dict[str, Any]], length: int) -> dict[int, list[tuple[Any, ...]]]:
+def read(impressions: Any, length: int) -> list[tuple[Rows, Rows]]:
+    """The impressions and the behaviours of each record."""
+    rows = rows_in_order(impressions, length).to_pyarrow().to_pylist()
+    records = []
+    for _, of_record in itertools.groupby(rows, lambda row: row["__place"]):
+        kinds = {kind: list(part) for kind, part in itertools.groupby(of_record, lambda row: row["__is_behaviour"])}
+        records.append((kinds[0], kinds.get(1, [])))
+    return records
+
+
+def histories_in(records: list[tuple[Rows, Rows]], length: int) -> dict[int, list[tuple[Any, ...]]]:
     """The history of each impression, as readers take it."""
-    fields = ("timestamp", "item_id", "category")
+    fields = ("history_timestamp", "history_item_id", "history_category")
     histories = {}
-    for record in records:
-        behaviours = [tuple(behaviour[field] for field in fields) for behaviour in record["history"] or []]
-        for shown in record["impressions"]:
-            end = shown["__earlier"] - record["__behaviours_from"]
-            histories[shown["__row"]] = behaviours[max(0, end - length) : end]
+    for impressions, behaviours in records:
+        past = [tuple(behaviour[field] for field in fields) for behaviour in behaviours]
+        for shown in impressions:
+            end = shown["history_end"]
+            histories[shown["__row"]] = past[max(0, end - length) : end]
     return histories
 
 
@@ -76,19 +92,19 @@ def test_histories_equal_a_brute_force(tabled: Tabled, length: int, ids: str) ->
     if ids == "string":
         frame = frame.astype({"user_id": str, "item_id": str})
     expected = brute_force(frame, length)
-    records = records_of(tabled(frame), length).to_pyarrow().to_pylist()
+    records = read(tabled(frame), length)
     assert histories_in(records, length) == expected
     assert max(map(len, expected.values())) >= min(length, 100), "the case is too small to show anything"
-    assert max(len(record["impressions"]) for record in records) == IMPRESSIONS_PER_RECORD
+    assert max(len(impressions) for impressions, _ in records) == IMPRESSIONS_PER_RECORD
 
 
 def test_a_record_holds_the_impressions_of_one_user_and_split_in_order(tabled: Tabled) -> None:
     frame = random_frame(0, 900, 3)
     seen = []
-    for record in records_of(tabled(frame), 4).to_pyarrow().to_pylist():
-        rows = frame.iloc[[shown["__row"] for shown in record["impressions"]]]
-        assert set(rows.user_id) == {record["user_id"]}
-        assert set(rows[SPLIT]) == {record[SPLIT]}
+    for impressions, behaviours in read(tabled(frame), 4):
+        rows = frame.iloc[[shown["__row"] for shown in impressions]]
+        assert set(rows.user_id) == {row["user_id"] for row in (*impressions, *behaviours)}
+        assert rows[SPLIT].nunique() == 1
         ordered = rows.sort_values(["timestamp", "item_id", "__row"])
         assert list(ordered["__row"]) == list(rows["__row"])
         seen += list(rows["__row"])
@@ -100,11 +116,10 @@ def test_behaviours_are_stored_once_but_for_what_records_look_back_on(tabled: Ta
     rows = 1280
     frame = pd.DataFrame({"__row": np.arange(rows), "user_id": 7, "item_id": 1, "category": "x"})
     frame = frame.assign(timestamp=np.arange(rows), label=1, **{SPLIT: "train"})
-    records = records_of(tabled(frame), 50).to_pyarrow().to_pylist()
-    lengths = {record["__stretch"]: len(record["history"]) for record in records}
+    lengths = [len(behaviours) for _, behaviours in read(tabled(frame), 50)]
     # Before the last impression of the first record lie 127; before that of record k lie 128k + 127, and the record
     # begins 50 before its first impression, before which 128k lie.
-    assert lengths == {0: 127} | {number: 127 + 50 for number in range(1, 10)}
+    assert lengths == [127] + [127 + 50] * 9
 
 
 def test_a_purchase_of_the_same_second_is_no_history(tabled: Tabled) -> None:
@@ -112,7 +127,7 @@ def test_a_purchase_of_the_same_second_is_no_history(tabled: Tabled) -> None:
         [(0, 1, 9, "x", 100, 1), (1, 1, 8, "x", 100, 1), (2, 1, 7, "x", 101, 0), (3, 2, 7, "x", 101, 0)],
         columns=list(COLUMNS)[:-1],
     ).assign(**{SPLIT: "train"})
-    records = records_of(tabled(frame), 5).to_pyarrow().to_pylist()
+    records = read(tabled(frame), 5)
     assert histories_in(records, 5) == {0: [], 1: [], 2: [(100, 8, "x"), (100, 9, "x")], 3: []}
 
 
@@ -121,18 +136,18 @@ def test_rows_stay_in_order_when_several_threads_collect_them(tabled: Tabled) ->
     rows = 300_000
     frame = pd.DataFrame({name: random.integers(0, 5000, rows) for name in ("user_id", "item_id", "timestamp")})
     frame = frame.assign(__row=np.arange(rows), category="x", label=1, **{SPLIT: "train"})
-    table = records_of(tabled(frame), 50).to_pyarrow()
-    for name in ("impressions", "history"):
-        lists = table[name].combine_chunks()
-        position = lists.flatten().field("__position").to_numpy()
-        record = np.repeat(np.arange(len(lists)), [len(part or []) for part in lists.to_pylist()])
-        assert (np.diff(position)[np.diff(record) == 0] == 1).all()
+    table = rows_in_order(tabled(frame), 50).to_pyarrow()
+    place, kind, position = (table[name].to_numpy() for name in ROWS_OF_RECORD)
+    begins = (np.diff(place) != 0) | (np.diff(kind) != 0)
+    assert (np.diff(position)[~begins] == 1).all()
+    assert len(table) > rows, "there are behaviours too"
 
 
 def test_the_expressions_compile_for_spark() -> None:
     table = ibis.table(COLUMNS | {"item_colour": "string"}, name="impressions")
-    records = gathered(in_order(table, 1800), FIELDS, 50)
-    sql = PySparkCompiler().to_sqlglot(with_histories(records, behaviours_of(table, ["colour"]))).sql("spark")
-    assert "COLLECT_LIST(STRUCT(" in sql
-    assert "`item_colour` AS `colour`" in sql
+    ordered = in_order(table, 1800)
+    records = records_of(ordered, 50).mutate(__place=ibis.literal(0, "int64"))
+    rows = rows_of(records, ordered, FIELDS, behaviours_of(table, ["colour"]))
+    sql = PySparkCompiler().to_sqlglot(rows).sql("spark")
+    assert "`item_colour` AS `history_colour`" in sql
     assert "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING" in sql

@@ -17,21 +17,20 @@ FILE = "impressions/train-00000-of-00001.tfrecord.gz"
 
 def sessions() -> pa.RecordBatch:
     """Two records: of six impressions with a pause before the third and a behaviour before the fifth; of one."""
-    shown = [
-        [(0, 5, 0, 0), (1, 6, 0, 0), (2, 7, 0, 1), (3, 8, 0, 0), (4, 9, 1, 0), (5, 9, 1, 0)],
-        [(128, 5, 40, 1)],
+    names = ("__place", "__is_behaviour", "__position", "item_id", "history_end", "__paused", "history_item_id")
+    rows = [
+        (0, 0, 0, 5, 0, 0, None),
+        (0, 0, 1, 6, 0, 0, None),
+        (0, 0, 2, 7, 0, 1, None),
+        (0, 0, 3, 8, 0, 0, None),
+        (0, 0, 4, 9, 1, 0, None),
+        (0, 0, 5, 9, 1, 0, None),
+        (0, 1, 0, None, None, None, 8),
+        (1, 0, 128, 5, 1, 1, None),
+        (1, 1, 39, None, None, None, 3),
     ]
-    names = ("__position", "item_id", "__earlier", "__paused")
-    impressions = [[dict(zip(names, row, strict=True)) for row in rows] for rows in shown]
-    history = [[{"__position": 0, "item_id": 8}], [{"__position": 39, "item_id": 3}]]
-    return pa.record_batch(
-        {
-            "user_id": [1, 1],
-            "impressions": pa.array(impressions, pa.list_(pa.struct([(name, pa.int64()) for name in names]))),
-            "history": pa.array(history, pa.list_(pa.struct([(name, pa.int64()) for name in names[:2]]))),
-            "__behaviours_from": [0, 39],
-        }
-    )
+    columns = {name: pa.array(values, pa.int64()) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    return pa.record_batch(columns | {"user_id": [1] * len(rows)})
 
 
 def parsed(path: str, compression: str) -> list[dict[str, list[int]]]:
@@ -49,6 +48,15 @@ def test_sessions_are_numbered_and_counted(tmp_path: Path) -> None:
     assert first["history_end"] == [0, 0, 0, 0, 1, 1]
     assert (second["session"], second["history_end"]) == ([0], [1])
     assert sorted(first) == ["history_end", "history_item_id", "item_id", "session", "user_id"]
+
+
+@pytest.mark.parametrize("cuts", [[3], [7], [1, 2, 6, 8], []])
+def test_a_record_may_go_on_in_the_next_batch(tmp_path: Path, cuts: list[int]) -> None:
+    rows, ends = sessions(), [*cuts, 9]
+    batches = [rows.slice(begin, end - begin) for begin, end in zip([0, *cuts], ends, strict=True)]
+    write_shard(tmp_path / "cut", FILE, batches, compression=GZIP)
+    write_shard(tmp_path / "whole", FILE, [rows], compression=GZIP)
+    assert (tmp_path / "cut" / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
 
 
 def test_one_shard_is_what_all_shards_are(tmp_path: Path) -> None:
@@ -82,6 +90,6 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_rows_must_be_as_many_as_were_counted(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="impressions/train: 3 rows were to be written, 2 came"):
+    with pytest.raises(RuntimeError, match="impressions/train: 3 records were to be written, 2 came"):
         write_shards(tmp_path, TRAIN, [sessions()], total=3, shards=2, progress=lambda *_: None)
     assert not list((tmp_path / "impressions").iterdir())
