@@ -20,7 +20,8 @@ def rejects(settings: dict[str, Any]) -> list[tuple[str, int, str | None, str]]:
 
 def append(frame: pd.DataFrame, row: int, **changes: Any) -> pd.DataFrame:
     """Add a copy of a row with changes."""
-    return pd.concat([frame, frame.iloc[[row]].assign(**changes)], ignore_index=True)
+    rows = [frame, frame.iloc[[row]].assign(**changes)]
+    return pd.concat([part.astype(object) for part in rows], ignore_index=True)
 
 
 BAD_ITEMS: list[tuple[dict[str, Any], str | None, str]] = [

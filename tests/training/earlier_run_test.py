@@ -15,11 +15,14 @@ from mim_tf.data.record_files import RecordFiles
 from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.errors import StageError
 from mim_tf.settings import Settings, dump_settings, load_settings
-from mim_tf.training import rank
 from mim_tf.training.earlier_run import EarlierRun, network_statistics, training_records, weights_path
 from mim_tf.training.rankers import VARIANTS, build_ranker
 from mim_tf.workdir import StageFolder
+from tests.conftest import LEGACY
 from tests.training.toy_ranking import make_workdir
+
+if LEGACY:  # TFRS refuses Keras 3
+    from mim_tf.training import rank
 
 pytestmark = pytest.mark.legacy_keras
 

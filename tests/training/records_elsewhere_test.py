@@ -9,10 +9,14 @@ import pytest
 
 from mim_tf.errors import DataError
 from mim_tf.settings import Settings, dump_settings, parse_settings
-from mim_tf.training import prepare, rank
+from mim_tf.training import prepare
 from mim_tf.workdir import StageFolder
+from tests.conftest import LEGACY
 from tests.representation.store_s3_test import MOTO, free_port, make_bucket
 from tests.training.toy_ranking import make_workdir
+
+if LEGACY:  # TFRS refuses Keras 3
+    from mim_tf.training import rank
 
 pytestmark = [pytest.mark.legacy_keras, pytest.mark.slow]
 
