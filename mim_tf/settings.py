@@ -49,7 +49,7 @@ class DataSettings(Section):
     title: tuple[str, ...] = Field(("title",), min_length=1, description="item columns joined into the title text")
     validation_from: Seconds | None = Field(None, description="date or second (UTC) at which validation starts")
     train_from: Seconds | None = Field(
-        None, description="date or second (UTC) before which impressions are history alone; null: all train"
+        None, description="date or second (UTC) before which impressions are history alone, and queries of mined pairs"
     )
     history_length: int = Field(50, ge=1, description="behaviours kept per impression, the latest ones")
     session_seconds: int = Field(1800, ge=1, description="a longer pause of a user begins another session, seconds")
@@ -69,7 +69,11 @@ class DataSettings(Section):
     first_seen: str | None = Field(
         None, description="item column, date or second (UTC) of its first appearance; null: its first impression"
     )
-    shards: int = Field(4, ge=1, description="record files per split")
+    shards: int = Field(
+        4,
+        ge=1,
+        description="record files per split; at least the workers that train, or the cores that write",
+    )
     records: str | None = Field(
         None, description="URI of an empty folder for the record files; null: W/prepare/records"
     )

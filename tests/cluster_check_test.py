@@ -118,6 +118,14 @@ def test_nothing_goes_on_after_the_block_not_even_what_a_task_started(tmp_path: 
         wait_for(lambda child=child: ended(child))
 
 
+def test_a_task_that_cannot_start_ends_those_before_it(tmp_path: Path) -> None:
+    (tmp_path / "worker-1.log").mkdir()
+    cluster = Cluster(python("import time; time.sleep(60)"), {"worker": 2}, tmp_path)
+    with pytest.raises(IsADirectoryError, match=r"worker-1\.log"), cluster:
+        pass
+    assert cluster.wait(0, ["worker 0"]) == {"worker 0": -signal.SIGKILL}
+
+
 @pytest.mark.slow
 def test_the_command_that_is_stopped_takes_its_processes_along(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mim_tf.cluster_check", "--workdir", str(tmp_path)]
@@ -143,6 +151,28 @@ def test_the_toy_run_can_be_read_and_copied(tmp_path: Path) -> None:
     assert (workdir / "pretrain" / "file").read_text() == "pretrain"
 
 
+def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
+    trained = tmp_path / "W" / "csft" / "metrics.json"
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    for folder in (tmp_path / "W", trained):
+        with pytest.raises(
+            StageError, match=rf"`--workdir` must be empty or an earlier check's\. Received: {folder}\."
+        ):
+            ToyRun(folder)
+    assert trained.exists()
+
+
+def test_an_earlier_checks_folder_is_emptied(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    ToyRun(folder)
+    (folder / "in-step" / "csft").mkdir(parents=True)
+    (folder / "note.txt").touch()
+    ToyRun(folder)
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {"shop", "run.yaml"}
+
+
 def outcome(folder: Path, stage: str, **metrics: float) -> Outcome:
     (folder / stage).mkdir(parents=True)
     (folder / stage / "metrics.json").write_text(json.dumps(metrics))
@@ -161,6 +191,23 @@ def test_of_the_click_model_the_auc_counts(tmp_path: Path) -> None:
     one = outcome(tmp_path / "1", "rank", auc=0.625, seconds=10)
     other = outcome(tmp_path / "2", "rank", auc=0.5, seconds=99)
     assert (one.difference_from(other), one.steps) == (0.125, None)
+
+
+def test_a_click_model_that_has_learnt_nothing_is_told(tmp_path: Path) -> None:
+    # 440 of 2,218 impressions are bought: the AUC of chance has a standard error of
+    # sqrt(2219 / (12 * 440 * 1778)) = 0.0154, and hardly comes to 0.5 + 4 * 0.0154 = 0.5616.
+    chance = outcome(tmp_path / "1", "rank", auc=0.5616)
+    assert chance.problem == "has learnt too little: its AUC is 0.562, less than 0.62"
+    assert outcome(tmp_path / "2", "rank", auc=0.70).problem == ""
+    assert outcome(tmp_path / "3", "csft", loss=0.4).problem == ""
+
+
+def test_who_goes_on_says_where_from(tmp_path: Path) -> None:
+    assert Outcome(tmp_path, "rank").continued("model-0: continues at epoch 1 of 6\n", 1)
+    assert not Outcome(tmp_path, "rank").continued("model-0: continues at epoch 11 of 60\n", 1)
+    assert not Outcome(tmp_path, "rank").continued("", 1)
+    assert Outcome(tmp_path, "csft").continued("continues at step 20 of 180\n", 20)
+    assert not Outcome(tmp_path, "csft").continued("continues at step 40 of 180\n", 20)
 
 
 @pytest.mark.parametrize(

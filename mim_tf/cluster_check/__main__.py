@@ -31,7 +31,9 @@ example:
 def main() -> None:
     """Run the command."""
     parser = command_parser("cluster_check", "Training on many machines, tried with processes on one.", _EPILOG)
-    parser.add_argument("--workdir", default="build/cluster", metavar="DIR", help="emptied first (%(default)s)")
+    parser.add_argument(
+        "--workdir", default="build/cluster", metavar="DIR", help="empty, or an earlier check's (%(default)s)"
+    )
     parser.add_argument("--stage", choices=_STAGES, help="this one alone")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes are ended on the way out

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,8 +42,11 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
-        for task in self.tasks:
-            self.start(task)
+        with ExitStack() as begun:
+            begun.push(self)  # where one task cannot start, those before it end
+            for task in self.tasks:
+                self.start(task)
+            begun.pop_all()
         return self
 
     def __exit__(

@@ -11,6 +11,9 @@ _SPEED = ("examples_per_second", "input_wait_share")  # not to be the same in an
 _CHECKPOINTS = {"pretrain": "image_text", "csft": ".", "rank": "model-0-backup"}
 _VALUES = {"pretrain": "image_text_loss", "csft": "loss", "rank": "auc"}
 _STEPS = {"pretrain": "image_text_steps", "csft": "steps"}
+# 0.70, of parameter servers, and more were seen. Of a model that was not trained it is 0.5, with a standard error of
+# 0.015 on the toy run's 2,218 validation impressions, of which a fifth are bought.
+_LEARNT_AUC = 0.62
 
 
 class Outcome(NamedTuple):
@@ -42,11 +45,22 @@ class Outcome(NamedTuple):
         return self.metrics[_STEPS[self.stage]] if self.stage in _STEPS else None
 
     @property
+    def problem(self) -> str:
+        """That a click model knows hardly more than one that was not trained; "" of others."""
+        if self.stage != "rank" or self.value >= _LEARNT_AUC:
+            return ""
+        return f"has learnt too little: its AUC is {self.value:.3f}, less than {_LEARNT_AUC:g}"
+
+    @property
     def saved(self) -> int:
         """The step, of stage 3 the epoch, of the last checkpoint to go on from; 0 if there is none."""
         folder = self.workdir / self.stage / "checkpoints" / _CHECKPOINTS[self.stage]
         files = [*folder.glob("ckpt-*.index"), *folder.glob("chief/ckpt-*.index")]
         return max((int(file.stem.split("-")[1]) for file in files), default=0)
+
+    def continued(self, printed: str, saved: int) -> bool:
+        """Whether a process has printed that it went on from what was saved."""
+        return f"continues at {'epoch' if self.stage == 'rank' else 'step'} {saved} of" in printed
 
     def difference_from(self, other: Outcome) -> float:
         """The greatest difference of the metrics, of those above 1 relative to them; of stage 3 that of the AUC."""

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.errors import StageError
 from mim_tf.workdir import STAGES
 
+_MARKER = ".cluster_check"  # in a folder that may be emptied
 _CONFIG = """\
 data: {{items: {shop}/items.parquet, impressions: {shop}/impressions.parquet, pairs: {shop}/pairs.parquet,
   validation_from: 2025-01-25, history_length: 8, shards: 2}}
@@ -20,7 +22,8 @@ pretrain:
   image_text: {{epochs: 20, batch_size: 20, evaluate_every: 80, checkpoint_every: 20}}
 csft: {{epochs: 20, batch_size: 16, evaluate_every: 80, checkpoint_every: 20, st_nsg: {{queue_batches: 2}}}}
 rank:
-  {{ubm: din, epochs: 5, batch_size: 128, hash_bins: 40000, item_dim: 2, category_dim: 2, tower_units: [8], dropout: 0}}
+  {{ubm: din, epochs: 10, batch_size: 128, learning_rate: 0.02, hash_bins: 40000, item_dim: 8, category_dim: 2,
+    tower_units: [16], dropout: 0}}
 """
 
 
@@ -29,14 +32,26 @@ class ToyRun:
 
     Args:
         folder: of everything, emptied first.
+
+    Raises:
+        StageError: the folder holds something that is not an earlier check's.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
         self.alone = folder / "alone"
         self.config = folder / "run.yaml"
-        shutil.rmtree(folder, ignore_errors=True)
-        make_demo_shop(folder / "shop", items=200, users=150, days=30, searches=200)
+        _empty(folder)
+        strength = 3.0  # of tastes: a click model learns them in some hundred steps
+        make_demo_shop(
+            folder / "shop",
+            items=200,
+            users=150,
+            days=30,
+            searches=200,
+            content_strength=strength,
+            id_strength=strength,
+        )
         self.config.write_text(_CONFIG.format(shop=folder / "shop"), encoding="utf-8")
 
     def before(self, stage: str, name: str) -> Path:
@@ -59,3 +74,17 @@ class ToyRun:
     def logs(self, name: str) -> Path:
         """Where the processes of a trial print to."""
         return self._folder / "logs" / name
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an earlier check has left. In other commands `--workdir` is a run's, which took days to train."""
+    marker = folder / _MARKER
+    if not marker.exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StageError(f"`--workdir` must be empty or an earlier check's. Received: {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != marker:
+            path.unlink()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +17,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from mim_tf.data.rejects import REASON, Reason
 from mim_tf.data.sources import ROW
+from mim_tf.errors import DataError
 from mim_tf.image_decoding import decode_image
 
 IMAGE = "image"
+_TRIES = 4
 CHECKED_IMAGES = pa.schema([(ROW, pa.int64()), (IMAGE, pa.binary()), (REASON, pa.string())])
 """Of each image its row, its bytes, and why it is left out: null where it is not."""
 Checked = tuple[bytes | None, Reason | None]
@@ -67,7 +71,7 @@ class ImageFolder:
                 return None, Reason.UNREADABLE_IMAGE_FILE
             return bytes(self.filesystem.cat_file(inside)), None
         except (OSError, ValueError) as error:
-            if missing_alone and not isinstance(error, FileNotFoundError):
+            if missing_alone and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 raise
             return None, Reason.UNREADABLE_IMAGE_FILE
 
@@ -94,7 +98,7 @@ class ImageCheck:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Check batches of `ROW` and one more column, the image as bytes or as a path; gives `CHECKED_IMAGES`."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             for batch in batches:
                 checked = list(pool.map(self._check, batch.column(1).to_pylist()))
                 images = pa.array([image for image, _ in checked], pa.binary())
@@ -102,7 +106,31 @@ class ImageCheck:
                 yield pa.record_batch([batch.column(0), images, reasons], schema=CHECKED_IMAGES)
 
     def _check(self, value: bytes | str | None) -> Checked:
-        image, reason = self.files.read(value) if isinstance(value, str) else (value, None)
+        image, reason = self._read(value) if isinstance(value, str) else (value, None)
         if reason is None and not (image and decodes(image)):
             return None, self.undecodable
         return image, reason
+
+    def _read(self, path: str) -> Checked:
+        """Read a file; what is far away is asked again where it has failed, since the item would be lost for it."""
+        if isinstance(self.files.filesystem, LocalFileSystem):
+            return self.files.read(path)
+        for attempt in range(1, _TRIES):
+            try:
+                return self.files.read(path, missing_alone=True)
+            except OSError:
+                time.sleep(attempt)
+        try:
+            return self.files.read(path, missing_alone=True)
+        except OSError as error:
+            raise DataError(
+                f"`image_path` must name files that can be read, or that are not there. Received: {path}: {error}. "
+                "The same command begins anew."
+            ) from error
+
+
+def _cores() -> int | None:
+    """How many threads are worth while: a task of Spark's has some of a machine's cores."""
+    spark = sys.modules.get("pyspark")
+    task = spark.TaskContext.get() if spark else None
+    return task.cpus() if task else os.cpu_count()

@@ -70,5 +70,9 @@ class ImpressionParser:
 
 
 def _padded(name: str, values: tf.Tensor) -> tf.Tensor:
-    padding = tf.constant("" if values.dtype == tf.string else -1 if name in _ITEM_IDS else 0, values.dtype)
-    return tf.concat([values, tf.fill([1, *values.shape[1:]], padding)], axis=0)
+    return tf.concat([values, tf.fill([1, *values.shape[1:]], padding_of(name, values.dtype))], axis=0)
+
+
+def padding_of(name: str, dtype: tf.DType) -> tf.Tensor:
+    """What stands in a field where there is nothing: -1 for an item, "" for text, else 0."""
+    return tf.constant("") if dtype == tf.string else tf.cast(-1 if name in _ITEM_IDS else 0, dtype)

@@ -21,7 +21,7 @@ class MixedRecords:
     Attributes:
         folder: what `prepare` wrote; its schema holds for all.
         replayed: by folder of the others, the share of their files that is read, rounded up. Rows lie in their files
-            by a hash, so a file is a sample of users: a share costs what it reads, and how many rows it has is known.
+            by a hash, so a file is a sample of stretches: a share costs what it reads, and its rows are known.
         seed: draws the files.
     """
 

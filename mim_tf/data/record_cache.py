@@ -7,8 +7,10 @@ import os
 import posixpath
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from mim_tf.errors import DataError
 ELSEWHERE_FILE = "elsewhere.json"
 """Lies in a folder of records in place of the record files: where they are, and where they are fetched to."""
 _OWNER_FILE = "prepared_by.txt"
+_PUT_AT_ONCE, _TRIES = 8, 3
 
 
 @dataclass(frozen=True)
@@ -156,20 +159,36 @@ def move(records: Path, uri: str, cache: str | None) -> None:
     """
     filesystem, location = _filesystem(uri)
     files = sorted(path.relative_to(records).as_posix() for path in records.rglob("*") if path.is_file())
-    for file in sorted(files, key=lambda file: file == SCHEMA_FILE):
+
+    def put(file: str) -> None:
         try:
             target = posixpath.join(location, file)
             filesystem.makedirs(posixpath.dirname(target), exist_ok=True)
-            filesystem.put_file(str(records / file), target)
+            _tried(lambda: filesystem.put_file(str(records / file), target))
         except Exception as error:  # every object store has errors of its own
             raise DataError(
                 f"`data.records` must be writable. Received: {uri}/{file}: {type(error).__name__}: {error}"
             ) from error
+
+    with ThreadPoolExecutor(_PUT_AT_ONCE) as pool:
+        list(pool.map(put, [file for file in files if file != SCHEMA_FILE]))
+    put(SCHEMA_FILE)
     for folder in {records / file.split("/")[0] for file in files if "/" in file}:
         shutil.rmtree(folder)
     # Each preparation has a cache of its own, so that no file of an earlier one is read.
     own = None if cache is None else posixpath.join(os.path.abspath(cache), _owner(filesystem, location))
     (records / ELSEWHERE_FILE).write_text(json.dumps({"records": uri, "cache": own}) + "\n", encoding="utf-8")
+
+
+def _tried(put: Callable[[], object]) -> None:
+    """Put a file, once more where it fails: of many transfers some do."""
+    for attempt in range(1, _TRIES):
+        try:
+            put()
+            return
+        except OSError:
+            time.sleep(attempt)
+    put()
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:

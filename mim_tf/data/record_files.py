@@ -38,7 +38,8 @@ _MADE_FROM = {
     VALIDATION: "data.impressions",
 }
 _READ_AT_ONCE, _READ_BUFFER_BYTES = 256, 8 * 2**20
-_FILES_AT_ONCE = 4  # of each day
+FILES_AT_ONCE = 4
+"""Files of each day that are read in turns, a record of each."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class RecordFiles:
             files = files.shuffle(len(self.paths), seed=seed)
         records = self._arriving(files).interleave(
             lambda path: tf.data.TFRecordDataset(path, self.compression, _READ_BUFFER_BYTES),
-            cycle_length=_FILES_AT_ONCE * self.days,
+            cycle_length=FILES_AT_ONCE * self.days,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

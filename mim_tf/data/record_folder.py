@@ -116,8 +116,8 @@ class RecordFolder:
         self._features = features
         wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING} - {"user_id"}
         fields = [field for field in impressions.columns if field in wanted]
-        ordered = self._workspace.keep(in_order(impressions, session_seconds))
-        ordered = ordered.filter(ordered[SPLIT].notnull())
+        ordered = in_order(impressions, session_seconds)
+        ordered = self._workspace.keep(ordered.filter(ordered[SPLIT].notnull()))
         records = self._workspace.keep(records_of(ordered, history_length))
         behaviours = self._workspace.keep(behaviours_of(impressions, item_features))
         digests = records.select(*RECORD, **{_DIGEST: hashed(self._seed, *(records[key] for key in RECORD))})

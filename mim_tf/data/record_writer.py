@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,10 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import fsspec
 import pyarrow as pa
 import tensorflow as tf
-from fsspec.implementations.local import LocalFileSystem
 
 from mim_tf.data.record_encoding import Encoded, encode, whole_records
 from mim_tf.data.record_schema import Shard
@@ -79,13 +76,11 @@ def write_shards(
     return [writer.shard for writer in writers]
 
 
-def write_shard(
-    folder: str | os.PathLike[str], file: str, batches: Iterable[pa.RecordBatch], *, compression: str
-) -> Shard:
+def write_shard(folder: Path, file: str, batches: Iterable[pa.RecordBatch], *, compression: str) -> Shard:
     """Write all records to one shard, which has its name only when it is complete.
 
     Args:
-        folder: the folder of all records: a path, or a URI that fsspec knows.
+        folder: the folder of all records.
         file: its path in the folder.
         batches: as in `write_shards`.
         compression: "" or `GZIP`.
@@ -109,18 +104,13 @@ class _ShardFile:
 
     shard: Shard
 
-    def __init__(self, folder: str | os.PathLike[str], file: str, compression: str) -> None:
-        self._file = file
-        self._filesystem, root = fsspec.core.url_to_fs(os.fspath(folder))
-        self._target = f"{root}/{file}"
-        self._filesystem.makedirs(os.path.dirname(self._target), exist_ok=True)
-        # Beside a local target, where a rename is enough; what is elsewhere is put there from here. Names are drawn, as
-        # a cluster may try a shard a second time while the first try still runs.
-        self._is_local = isinstance(self._filesystem, LocalFileSystem)
-        beside = os.path.dirname(self._target) if self._is_local else tempfile.gettempdir()
-        self._path = f"{beside}/.{os.path.basename(file)}-{uuid.uuid4().hex}"
+    def __init__(self, folder: Path, file: str, compression: str) -> None:
+        self._file, self._target = file, folder / file
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        # Names are drawn, as a cluster may try a shard a second time while the first try still runs.
+        self._path = self._target.with_name(f".{self._target.name}-{uuid.uuid4().hex}")
         options = tf.io.TFRecordOptions(compression_type=compression, compression_level=_LEVEL if compression else None)
-        self._writer = tf.io.TFRecordWriter(self._path, options)
+        self._writer = tf.io.TFRecordWriter(str(self._path), options)
         self._records, self._sessions = 0, Counter[int]()
 
     def write(self, record: Encoded) -> None:
@@ -139,14 +129,11 @@ class _ShardFile:
             if error is None:
                 self._put()
         finally:
-            Path(self._path).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def _put(self) -> None:
-        size = os.path.getsize(self._path)
-        if self._is_local:
-            os.replace(self._path, self._target)
-        else:
-            self._filesystem.put_file(self._path, self._target)
+        size = self._path.stat().st_size
+        os.replace(self._path, self._target)
         sessions = {str(length): count for length, count in sorted(self._sessions.items())}
         impressions = sum(length * count for length, count in self._sessions.items())
         self.shard = Shard(self._file, self._records, size, impressions, sessions)

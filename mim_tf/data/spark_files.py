@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import fsspec
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pyspark.sql import functions
-from pyspark.sql.types import StringType
+from pyspark.sql.types import DataType, LongType, StringType
 
 from mim_tf.data.sources import FILE, ROW
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _FOOTERS_AT_ONCE = 16
 _URI, _IN_FILE = "__uri", "__in_file"
 _LOCAL = re.compile("^file:/+")
+_SCHEMES = {"s3": "s3a", "abfs": "abfss"}
+_HADOOP = re.compile("^(s3|abfs)(?=://)")
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 
 
@@ -48,7 +50,8 @@ def read_parquet(session: SparkSession, filesystem: fsspec.AbstractFileSystem, f
         for schema in dict.fromkeys(schemas)
     ]
     uris = {unquote(uri): uri for part in parts for uri in (_LOCAL.sub("/", name) for name in part.inputFiles())}
-    keys = pa.array([uris[path] for path in paths])
+    # Hadoop may add what a URI leaves out, as the host of a cluster's name node.
+    keys = pa.array([uris[_LOCAL.sub("/", _qualified(session, path))] for path in paths])
     listed = pa.table({_URI: keys, FILE: _names(filesystem, files), ROW: pa.array(firsts, pa.int64())})
     rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), _as_text_if_any(parts))
     joined = rows.join(functions.broadcast(session.createDataFrame(listed)), _URI)
@@ -78,26 +81,37 @@ def _names(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> list[
 
 
 def _spark_path(filesystem: fsspec.AbstractFileSystem, file: str) -> str:
-    """A file as Spark's own file systems name it: that of S3 is s3a there."""
+    """A file as Spark's own file systems name it: those of S3 and Azure have other schemes there."""
     if isinstance(filesystem, LocalFileSystem):
         return file
-    return re.sub("^s3://", "s3a://", str(filesystem.unstrip_protocol(file)))
+    return _HADOOP.sub(lambda found: _SCHEMES[found[1]], str(filesystem.unstrip_protocol(file)))
+
+
+def _qualified(session: SparkSession, path: str) -> str:
+    """The whole URI of a file that is not local."""
+    if path.startswith("/"):
+        return path
+    java: Any = session.sparkContext._jvm
+    file = java.org.apache.hadoop.fs.Path(path)
+    return str(file.getFileSystem(session.sparkContext._jsc.hadoopConfiguration()).makeQualified(file).toString())
 
 
 def _open(session: SparkSession, schema: pa.Schema, paths: Sequence[str]) -> DataFrame:
     """Open files of one schema, with the URI of its file for each row, and its number there."""
     # Paths are patterns to Spark, where a backslash lets a character stand for itself.
-    rows = session.read.parquet(*[_GLOB.sub(r"\\\1", path) for path in paths])
+    # Without a scheme, they lie on the cluster's own file system, and local ones have none.
+    patterns = [_GLOB.sub(r"\\\1", path) for path in paths]
+    rows = session.read.parquet(*[f"file://{path}" if path.startswith("/") else path for path in patterns])
     # Spark spells the URIs of local files in two ways.
     uri = functions.regexp_replace(functions.col("_metadata.file_path"), _LOCAL.pattern, "/")
-    columns = [_column(field) for field in schema]
+    columns = [_column(field, rows.schema[field.name].dataType) for field in schema]
     return rows.select(*columns, uri.alias(_URI), functions.col("_metadata.row_index").alias(_IN_FILE))
 
 
-def _column(field: pa.Field) -> Column:
-    """A column, of which Spark reads nanoseconds as numbers."""
+def _column(field: pa.Field, read_as: DataType) -> Column:
+    """A column, of which Spark reads nanoseconds as numbers, but for those that it writes itself, of 96 bits."""
     column = functions.col(quoted(field.name))
-    if not (pa.types.is_timestamp(field.type) and field.type.unit == "ns"):
+    if not (pa.types.is_timestamp(field.type) and isinstance(read_as, LongType)):
         return column
     moment = functions.timestamp_micros(
         functions.expr(f"({quoted(field.name)} - pmod({quoted(field.name)}, 1000)) div 1000")

@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark.datatypes import PySparkSchema
+from py4j.protocol import Py4JError
 from pyspark import TaskContext
-from pyspark.sql import functions
+from pyspark.sql import Observation, functions
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from mim_tf.data.duckdb_workspace import DuckDBWorkspace
@@ -25,6 +27,7 @@ from mim_tf.data.record_schema import Shard
 from mim_tf.data.record_writer import compression_of, shard_files, write_shard
 from mim_tf.data.spark_files import quoted, read_parquet
 from mim_tf.data.workspace import PLACE, Batches, Workspace
+from mim_tf.errors import StageError
 from mim_tf.spark import spark_session
 
 if TYPE_CHECKING:
@@ -60,10 +63,11 @@ class SparkWorkspace(Workspace):
         """
         if form != "parquet":
             path = self.scratch / f"read-{next(self._numbers)}.parquet"
-            with DuckDBWorkspace(self.scratch) as local:
-                table = local.read(form, filesystem, files)
-                local.connection.raw_sql(f"COPY ({local.connection.compile(table)}) TO '{_escaped(path)}'")
-            return self._view(self._session.read.parquet(str(path)))
+            # It ends with this workspace: what it says of a damaged file is the caller's to tell.
+            local = self._stack.enter_context(DuckDBWorkspace(self.scratch))
+            table = local.read(form, filesystem, files)
+            local.connection.raw_sql(f"COPY ({local.connection.compile(table)}) TO '{_escaped(path)}'")
+            return self._view(self._session.read.parquet(f"file://{path.resolve()}"))
         return self._view(read_parquet(self._session, filesystem, files))
 
     def keep(self, table: ir.Table) -> ir.Table:
@@ -121,9 +125,14 @@ class SparkWorkspace(Workspace):
         done = sorted((Shard(**json.loads(row.shard)) for row in written), key=lambda shard: shard.file)
         records = sum(shard.records for shard in done)
         if records != total:
-            raise RuntimeError(f"{name}: {total} records were to be written, {records} came.")  # a row met no image or two
+            # A row met no image or two.
+            raise RuntimeError(f"{name}: {total} records were to be written, {records} came.")
+        for shard in done:
+            path = folder / shard.file
+            if not path.exists() or path.stat().st_size != shard.bytes:
+                raise _unshared(path)
         for left in (folder / name).parent.glob(f".{Path(name).name}-*"):  # by tasks that were killed
-            left.unlink()
+            left.unlink(missing_ok=True)
         progress(f"write {name}", records, total)
         return done
 
@@ -137,11 +146,15 @@ class SparkWorkspace(Workspace):
 
     def _kept(self, frame: DataFrame) -> ir.Table:
         schema = frame.schema
-        return self._view(self._session.read.schema(schema).parquet(str(self._written(frame))))
+        return self._view(self._session.read.schema(schema).parquet(f"file://{self._written(frame)}"))
 
     def _written(self, frame: DataFrame) -> Path:
-        path = self.scratch / f"kept-{next(self._numbers)}"
-        frame.write.parquet(str(path))
+        """Write a table into the scratch folder, and make sure that this process sees all that executors wrote."""
+        path = self.scratch.resolve() / f"kept-{next(self._numbers)}"
+        written = Observation()
+        frame.observe(written, functions.count(functions.lit(1)).alias("rows")).write.parquet(f"file://{path}")
+        if sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet")) != written.get["rows"]:
+            raise _unshared(path)
         return path
 
     def _view(self, frame: DataFrame) -> ir.Table:
@@ -153,8 +166,9 @@ class SparkWorkspace(Workspace):
         return table
 
     def _drop_views(self) -> None:
-        for name in self._views:
-            self._session.catalog.dropTempView(name)
+        with suppress(Py4JError, OSError):  # they are gone with a Spark that is gone, whose end is the error to tell
+            for name in self._views:
+                self._session.catalog.dropTempView(name)
 
 
 @dataclass(frozen=True)
@@ -170,8 +184,15 @@ class _ShardWriter:
         if context is None:
             raise RuntimeError("records are written by the tasks of a cluster.")
         file = shard_files(self.name, self.count)[context.partitionId()]
-        shard = write_shard(self.folder, file, batches, compression=compression_of(self.name))
+        shard = write_shard(Path(self.folder), file, batches, compression=compression_of(self.name))
         yield pa.record_batch({"shard": [json.dumps(asdict(shard))]})
+
+
+def _unshared(path: Path) -> StageError:
+    return StageError(
+        "`--workdir` must lie where all machines of the cluster see it, under one path. Received: executors that wrote "
+        f"{path}, of which this machine does not see all."
+    )
 
 
 def _escaped(path: Path) -> str:

@@ -35,7 +35,8 @@ __all__ = [
 
 # User behaviour models by the name settings use; each is `layer(target, history, mask=mask)`, of one target per user or
 # many candidates. The `call` of one that asks for more names it: `time_gaps` (seconds before the request), `[batch,
-# length]`, and `same_category` (as the target's), `[batch, length]` or `[batch, candidates, length]`.
+# length]`, `same_category` (as the target's), `[batch, length]` or `[batch, candidates, length]`, and `shown` (False at
+# padding among candidates), `[batch, candidates]`. One that learns statistics from its batch needs the last.
 UBMS: dict[str, type[keras.layers.Layer]] = {
     "average": AveragePooling,
     "bst": BST,

@@ -80,6 +80,25 @@ def checked(
     return targets, history, tf.ones(tf.shape(history)[:2], tf.bool) if mask is None else mask
 
 
+def shown_mask(shown: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Return the mask of `[batch, candidates, dim]` targets, `[batch, candidates]`; that of one target is `[batch]`.
+
+    Raises:
+        TypeError: if `shown` is not boolean.
+        ValueError: if its shape is not that of the target without its last axis.
+    """
+    shown = tf.convert_to_tensor(shown)
+    if shown.dtype != tf.bool:
+        raise TypeError(f"`shown` must be boolean. Received: dtype {shown.dtype.name}.")
+    of_each = shown[:, tf.newaxis] if shown.shape.rank == 1 else shown
+    if not of_each.shape.is_compatible_with(targets.shape[:-1]):
+        raise ValueError(
+            "`shown` must have the shape of the target without its last axis. "
+            f"Received: shape {shown.shape}, for targets {targets.shape}."
+        )
+    return of_each
+
+
 def as_given(interests: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Return the interests, `[batch, candidates, any_dim]`, in the shape of the target: `[batch, any_dim]` of one."""
     return tf.squeeze(interests, axis=1) if len(target.shape) == 2 else interests

@@ -15,14 +15,14 @@ from mim_tf.interest.interest_layer import InterestLayer
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.user_state import UserState
 
-# What CiUBM knows of the behaviours beyond their embeddings, for a user behaviour model that asks for it.
-_DETAILS = frozenset({"time_gaps", "same_category"})
+# What CiUBM knows of behaviours and candidates beyond their embeddings, for a user behaviour model that asks for it.
+_DETAILS = frozenset({"time_gaps", "same_category", "shown"})
 
 
 def call_arguments(ubm: keras.layers.Layer) -> frozenset[str]:
-    """Return which of `time_gaps` and `same_category` the `call` of a user behaviour model takes.
+    """Return which of `time_gaps`, `same_category` and `shown` the `call` of a user behaviour model takes.
 
-    One with `**kwargs` takes both: it may wrap a model that names them.
+    One with `**kwargs` takes all: it may wrap a model that names them.
     """
     parameters = inspect.signature(ubm.call).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -42,9 +42,9 @@ class CiUBM(InterestLayer):
 
     Args:
         id_interest: the user behaviour model: any layer called as `layer(target, history, mask=mask)` that returns
-            `[batch, any_dim]`; None leaves the ID interest out. If its `call` names `time_gaps` or `same_category` (or
-            has `**kwargs`), it is handed what CiUBM is given of these. An `InterestLayer` is handed candidates as they
-            are; any other layer sees each as a user of its own, with the history repeated.
+            `[batch, any_dim]`; None leaves the ID interest out. If its `call` names `time_gaps`, `same_category` or
+            `shown` (or has `**kwargs`), it is handed what CiUBM is given of these. An `InterestLayer` is handed
+            candidates as they are; any other layer sees each as a user of its own, with the history repeated.
         content: whether to join the content interest h_MM_B.
         fusion: whether to join the fusion interest h_Fus_B.
         **kwargs: `name`, `dtype` and `trainable` of every Keras layer.
@@ -63,6 +63,8 @@ class CiUBM(InterestLayer):
             candidates, length]`.
         user_state: what content and fusion interest come from in place of `history_content` and `history`, which then
             is the ID interest's alone: its newest behaviours, say, where the state sums up all.
+        shown: bool, `[batch, candidates]`, False at padding among candidates, whose interest may be anything finite;
+            None if there is none.
 
     Returns:
         The user's interest in the target, `[batch, id_dim + mm_dim + dim]`, or `[batch, candidates, id_dim + mm_dim +
@@ -112,6 +114,7 @@ class CiUBM(InterestLayer):
         time_gaps: tf.Tensor | None = None,
         same_category: tf.Tensor | None = None,
         user_state: UserState | None = None,
+        shown: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Return the interests, joined."""
         target, history = tf.convert_to_tensor(target), tf.convert_to_tensor(history)
@@ -119,7 +122,7 @@ class CiUBM(InterestLayer):
         check_match(float_targets(target, "target", target.dtype), float_tensor(history, "history", 3, history.dtype))
         interests = []
         if self.id_interest is not None:
-            details = {"time_gaps": time_gaps, "same_category": same_category}
+            details = {"time_gaps": time_gaps, "same_category": same_category, "shown": shown}
             handed = {name: value for name, value in details.items() if value is not None and name in self._handed}
             interests.append(_id_interest(self.id_interest, target, history, mask, handed))
         if self.content or self.fusion:
@@ -198,8 +201,12 @@ def _id_interest(
     if target.shape.rank == 2 or isinstance(ubm, InterestLayer):
         return ubm(target, history, mask=mask, **details)
     # One that knows nothing of candidates: each becomes a user of its own.
-    folded = {name: repeat(value, target) for name, value in details.items() if name != "same_category"}
+    folded = {}
+    if "time_gaps" in details:
+        folded["time_gaps"] = repeat(details["time_gaps"], target)
     if "same_category" in details:
         folded["same_category"] = fold(category_flags(details["same_category"], target, history))
+    if "shown" in details:
+        folded["shown"] = fold(details["shown"])
     mask = None if mask is None else repeat(mask, target)
     return unfold(ubm(fold(target), repeat(history, target), mask=mask, **folded), target)

@@ -6,9 +6,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from mim_tf.interest.behaviours import as_given, blank_padding, checked
+from mim_tf.interest.behaviours import as_given, blank_padding, checked, shown_mask
 from mim_tf.interest.dice import Dice
 from mim_tf.interest.interest_layer import InterestLayer
+from mim_tf.interest.packed_steps import gather_distinct
 from mim_tf.interest.precision import at_least_float32
 from mim_tf.interest.sizes import check_sizes
 
@@ -32,12 +33,14 @@ class DIN(InterestLayer):
         history: floating point, `[batch, length, dim]`.
         mask: bool, `[batch, length]`, True at real behaviours; None if all are. Padding may hold anything, even NaN,
             and counts neither in the sum nor in the statistics of Dice. A history without a real behaviour gives zeros.
+        shown: bool, `[batch]` or `[batch, candidates]` as the target is, False at padding among candidates; None if all
+            are real. Padding gives zeros and does not count in the statistics of Dice.
 
     Returns:
         The ID interest, `[batch, dim]`, or `[batch, candidates, dim]`, in the layer's compute dtype.
 
     Raises:
-        TypeError: if `target` or `history` is not floating point, or `mask` not boolean.
+        TypeError: if `target` or `history` is not floating point, or `mask` or `shown` not boolean.
         ValueError: if an argument is out of range, or the shapes do not fit each other.
 
     Example:
@@ -81,12 +84,19 @@ class DIN(InterestLayer):
             dice.build((None, units))
         super().build(target_shape)
 
-    def call(self, target: tf.Tensor, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(
+        self,
+        target: tf.Tensor,
+        history: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        shown: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Return the behaviours, each weighed by its activation."""
         targets, history, real = checked(target, history, mask, self.compute_dtype)
+        shown = None if shown is None else shown_mask(shown, targets)
         # The real behaviours of the whole batch, one after the other: padding takes no time, and reaches nothing.
         users, positions = tf.unstack(tf.where(real), axis=1)
-        attention = self._attention(as_given(targets, target), users, tf.boolean_mask(history, real))
+        attention = self._attention(as_given(targets, target), users, tf.boolean_mask(history, real), shown)
         # Back to their places, [batch, length, candidates].
         batch, length = tf.unstack(tf.shape(real, tf.int64))
         attention = tf.math.unsorted_segment_sum(attention, users * length + positions, batch * length)
@@ -97,8 +107,10 @@ class DIN(InterestLayer):
         interests = tf.matmul(tf.cast(attention, wide), behaviours, transpose_a=True)
         return as_given(tf.cast(interests, self.compute_dtype), target)
 
-    def _attention(self, target: tf.Tensor, users: tf.Tensor, behaviours: tf.Tensor) -> tf.Tensor:
-        """Return a_ID(t, i) of `behaviours`, `[real, dim]`, and their `users`, `[real]`.
+    def _attention(
+        self, target: tf.Tensor, users: tf.Tensor, behaviours: tf.Tensor, shown: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Return a_ID(t, i) of `behaviours`, `[real, dim]`, and their `users`, `[real]`; 0 where t is not `shown`.
 
         Like the target, `[batch, dim]` or `[batch, candidates, dim]`, it is `[real]` or `[real, candidates]`.
         """
@@ -106,9 +118,19 @@ class DIN(InterestLayer):
         compared = self._compare(first, target, users, behaviours)
         # Whether candidates or not, one pair after the other.
         pairs = tf.reshape(compared, [-1, compared.shape[-1]])
+        if shown is None:
+            scores = self._scores(others, pairs)
+        else:
+            rows = tf.cast(tf.where(tf.reshape(tf.gather(shown, users), [-1]))[:, 0], tf.int32)
+            of_shown = self._scores(others, gather_distinct(pairs, rows))
+            scores = tf.scatter_nd(rows[:, tf.newaxis], of_shown, [tf.shape(pairs)[0], 1])
+        return tf.reshape(scores, tf.shape(compared)[:-1])
+
+    def _scores(self, others: Sequence[keras.layers.Layer], pairs: tf.Tensor) -> tf.Tensor:
+        """Return what the layers after the first make of `[pairs, units]`, `[pairs, 1]`."""
         for i, dense in enumerate(others):
             pairs = dense(self.dices[i](pairs) if self.dices else pairs)
-        return tf.reshape(pairs, tf.shape(compared)[:-1])
+        return pairs
 
     def _compare(
         self, dense: keras.layers.Dense, target: tf.Tensor, users: tf.Tensor, behaviours: tf.Tensor

@@ -55,7 +55,7 @@ class RankingNetwork(keras.Model):
     Call arguments:
         features: a dict of the `fields` of this network; ids int64 or string, histories padded at the end, -1 or "".
             Where users have fewer candidates than there are columns, `is_shown` beside them, bool
-            `[batch, candidates]`, False for padding, which the tower does not see.
+            `[batch, candidates]`, False for padding, which the tower does not see, nor does a `ubm` that takes `shown`.
         state: a `UserState`, of which content and fusion interest are then; the history serves the ID interest alone,
             and `history_content` may be left out.
 
@@ -241,6 +241,8 @@ class RankingNetwork(keras.Model):
             "mask": behaviour_mask(features["history_item_id"]),
             "same_category": categories == features["category"][..., tf.newaxis],
         }
+        if IS_SHOWN in features:
+            arguments["shown"] = features[IS_SHOWN]
         if self.uses_time:
             arguments["time_gaps"] = features["timestamp"][:, tf.newaxis] - features["history_timestamp"]
         if self.content or self.fusion:

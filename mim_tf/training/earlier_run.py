@@ -58,6 +58,16 @@ class EarlierRun:
         Raises:
             StageError: naming every setting that differs.
         """
+        self.check_network(settings)
+        if settings.rank.content or settings.rank.fusion or settings.rank.query:
+            self._check_embeddings(workdir)
+
+    def check_network(self, settings: Settings) -> None:
+        """Refuse settings of another network.
+
+        Raises:
+            StageError: naming every setting that differs.
+        """
         then = self._stage.settings
         changes = [
             change
@@ -71,8 +81,6 @@ class EarlierRun:
                 f"`rank.start_from` must be a run of the same click model. Received: {self._stage.workdir}, with other "
                 f"settings: {'; '.join(changes)}."
             )
-        if settings.rank.content or settings.rank.fusion or settings.rank.query:
-            self._check_embeddings(workdir)
 
     def _check_embeddings(self, workdir: Path) -> None:
         here, there = (fingerprint_file(StageFolder(run, "represent")) for run in (workdir, self._stage.workdir))
@@ -112,12 +120,24 @@ def network_statistics(settings: Settings, workdir: str | Path) -> FeatureStatis
         StageError: the run is not finished, nor the one that it starts from.
         DataError: there are none.
     """
-    kept = StageFolder(workdir, "rank").path
-    if (kept / FEATURES_FILE).exists():
-        return FeatureStatistics.load(kept)
+    kept = StageFolder(workdir, "rank")
+    if kept.finished and (kept.path / FEATURES_FILE).exists():  # else it may be half written
+        return FeatureStatistics.load(kept.path)
     if settings.rank.start_from is not None:
         return EarlierRun(settings.rank.start_from).statistics
     return FeatureStatistics.load(records_folder(StageFolder(workdir, "prepare")))
+
+
+def check_earlier_runs(settings: Settings) -> None:
+    """Refuse what `rank.start_from` and `rank.replay` name, as far as it shows before the run's own stages are made.
+
+    Raises:
+        StageError: a run is not finished as far as it is needed, or its click model is another.
+    """
+    if settings.rank.start_from is not None:
+        EarlierRun(settings.rank.start_from).check_network(settings)
+    for run in settings.rank.replay:
+        _prepared(run)
 
 
 def training_records(settings: Settings, workdir: str | Path, seed: int) -> Records:

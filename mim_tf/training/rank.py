@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.data.record_cache import transfers_explained
-from mim_tf.data.record_schema import RecordSchema
+from mim_tf.data.record_files import RecordFiles
+from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.errors import DataError, StageError
 from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
 from mim_tf.ranking import Ranker
@@ -26,7 +28,7 @@ from mim_tf.training.earlier_run import EarlierRun, network_statistics, training
 from mim_tf.training.follow_store import FollowStore
 from mim_tf.training.models import records_folder
 from mim_tf.training.rank_callbacks import BestEpoch, Progress
-from mim_tf.training.rank_input import distributed_impressions, steps_per_epoch
+from mim_tf.training.rank_input import EpochPlan, distributed_impressions
 from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
 from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
@@ -46,6 +48,8 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     strategy = make_strategy(settings.rank.strategy)  # before anything else of TensorFlow
     if settings.rank.start_from is not None:
         EarlierRun(settings.rank.start_from).check(settings, workdir)
+    # What `rank.replay` names too: refused before the folder holds anything, so the settings can still be mended.
+    RecordFiles.open(training_records(settings, workdir, settings.seed), [TRAIN], context=None, verify=False)
     scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for seed in range(settings.rank.seeds):
         for variant in VARIANTS:
@@ -135,18 +139,20 @@ def _fit(
 ) -> None:
     options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
     mixed = training_records(settings, stage.workdir, seed)
-    steps = steps_per_epoch(mixed, options, strategy)
+    plan, first_epoch = EpochPlan.under(strategy, mixed, options), _first_epoch(path)
     with strategy.scope():
-        model = _compiled(ranker, options, steps * options.epochs)
+        model = _compiled(ranker, options, plan.steps * options.epochs)
     model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
     shown = [
         keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
-        Progress(path.name, options.epochs, steps),
+        Progress(path.name, options.epochs, plan.steps),
     ]
+    if first_epoch:
+        print(f"{path.name}: continues at epoch {first_epoch} of {options.epochs}", file=sys.stderr, flush=True)
     model.fit(
-        distributed_impressions(mixed, options, seed, strategy, _first_epoch(path)),
+        distributed_impressions(mixed, options, seed, plan, strategy, first_epoch),
         epochs=options.epochs,
-        steps_per_epoch=steps,
+        steps_per_epoch=plan.steps,
         verbose=0,
         callbacks=[
             BestEpoch(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from mim_tf.data.impression_parser import padding_of
 from mim_tf.data.record_files import RecordFiles, Records
 from mim_tf.data.record_schema import TRAIN
 from mim_tf.data.records import read_sessions
@@ -55,6 +56,23 @@ class EpochPlan:
         batch = max(1, round(options.batch_size / replicas / per_row))
         batches = math.ceil(max(rows) * rows_kept / batch)
         return cls(batch, math.ceil(batches / (replicas // workers)))
+
+    @classmethod
+    def under(cls, strategy: tf.distribute.Strategy, records: Records, options: RankSettings) -> EpochPlan:
+        """Plan the epochs of a training under a strategy; a pass over a file if `rank.negatives_kept` is below 1.
+
+        Raises:
+            SettingsError: the batch does not go evenly onto the replicas.
+            DataError: there are more workers than files.
+        """
+        replicas = strategy.num_replicas_in_sync
+        if options.batch_size % replicas:
+            raise SettingsError(
+                f"`rank.batch_size` must be a multiple of the {replicas} replicas. Received: {options.batch_size}."
+            )
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        workers = replicas // len(strategy.extended.worker_devices) if several else 1
+        return cls.of(records, options, workers, replicas)
 
 
 def training_sessions(
@@ -108,26 +126,26 @@ def training_sessions(
 
 
 def distributed_impressions(
-    records: Records, options: RankSettings, seed: int, strategy: tf.distribute.Strategy, first_epoch: int = 0
+    records: Records,
+    options: RankSettings,
+    seed: int,
+    plan: EpochPlan,
+    strategy: tf.distribute.Strategy,
+    first_epoch: int = 0,
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """`training_sessions` for the replicas of a strategy.
 
     Under parameter servers the chief, who else only waits, reads for all workers, as `InputServer` tells.
 
     Raises:
-        SettingsError: the batch does not go evenly onto the replicas.
-        DataError: there are more workers than files, or a file is missing, truncated or corrupt.
+        DataError: a file is missing, truncated or corrupt.
     """
-    replicas = strategy.num_replicas_in_sync
-    if options.batch_size % replicas:
-        raise SettingsError(
-            f"`rank.batch_size` must be a multiple of the {replicas} replicas. Received: {options.batch_size}."
-        )
-    plan = _plan(records, options, strategy)
     if options.strategy == "parameter_server":
         RecordFiles.open(records, [TRAIN], context=None, verify=True).fetch()  # the workers' graphs cannot
         host = worker_of(options.strategy).addresses[0].rpartition(":")[0]  # the chief's, as the others know it
-        server = InputServer(training_sessions(records, options, seed, plan, first_epoch), host)
+        # A step takes a batch for each GPU of the worker that does it.
+        context = tf.distribute.InputContext(1, 0, strategy.num_replicas_in_sync)
+        server = InputServer(training_sessions(records, options, seed, plan, first_epoch, context), host)
         return strategy.distribute_datasets_from_function(lambda _: server.batches())
 
     def of_one_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -135,18 +153,6 @@ def distributed_impressions(
         return training_sessions(records, options, seed, plan, first_epoch, context)
 
     return strategy.distribute_datasets_from_function(of_one_worker)
-
-
-def steps_per_epoch(records: Records, options: RankSettings, strategy: tf.distribute.Strategy) -> int:
-    """Steps of an epoch, over all workers."""
-    return _plan(records, options, strategy).steps
-
-
-def _plan(records: Records, options: RankSettings, strategy: tf.distribute.Strategy) -> EpochPlan:
-    replicas = strategy.num_replicas_in_sync
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    workers = replicas // len(strategy.extended.worker_devices) if several else 1
-    return EpochPlan.of(records, options, workers, replicas)
 
 
 def _kept(records: Records, options: RankSettings) -> tuple[float, float]:
@@ -175,8 +181,4 @@ def _kept(records: Records, options: RankSettings) -> tuple[float, float]:
 
 def _no_impressions(batch: dict[str, tf.TensorSpec]) -> Features:
     """A row of a user without behaviours who was shown nothing."""
-    return {name: tf.fill([1, *spec.shape[1:]], _padding(name, spec.dtype)) for name, spec in batch.items()}
-
-
-def _padding(name: str, dtype: tf.DType) -> tf.Tensor:
-    return tf.constant("", dtype) if dtype == tf.string else tf.cast(-1 if name.endswith("item_id") else 0, dtype)
+    return {name: tf.fill([1, *spec.shape[1:]], padding_of(name, spec.dtype)) for name, spec in batch.items()}

@@ -13,7 +13,7 @@ import tensorflow as tf
 from mim_tf.data.record_schema import RecordSchema
 from mim_tf.data.records import read_items
 from mim_tf.engine import LOCAL, Engine
-from mim_tf.errors import DataError, StageError
+from mim_tf.errors import DataError, SettingsError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.representation.row_precision import ROW_DTYPES, cosine_errors
@@ -42,7 +42,7 @@ _CENTRED_ON = 4096  # items; the records come shuffled
 def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, float]:
     """Embed the items that the store does not hold as they are; interrupted, it continues."""
     prepare, stage = StageFolder(workdir, "prepare"), StageFolder(workdir, "represent")
-    session = None if engine.name == "local" else filling_session(engine, settings.represent.batch_size)
+    session = None if engine.name == "local" else _session(engine, settings)
     records = records_folder(prepare)
     items = read_items(records, batch_size=READ_AT_ONCE, verify=session is None)  # executors check what they read
     try:
@@ -73,6 +73,15 @@ def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, 
         "seconds": seconds,
         "items_per_second": filled.embedded / seconds,
     }
+
+
+def _session(engine: Engine, settings: Settings) -> SparkSession:
+    if settings.data.cache is not None:
+        raise SettingsError(
+            "`data.cache` must be left out with --engine spark, so that record files are fetched to the workdir: in a "
+            f"folder of this machine alone executors do not see them. Received: {settings.data.cache}."
+        )
+    return filling_session(engine, settings.represent.batch_size)
 
 
 def store_path(settings: Settings, workdir: Path) -> str:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mim_tf.data.record_schema import VALIDATION, RecordSchema
 from mim_tf.data.records import read_sessions
+from mim_tf.data.session_batches import rows_in
 from mim_tf.ranking import Ranker
 from mim_tf.ranking.network import Features
-from mim_tf.settings import Settings
+from mim_tf.settings import RankSettings, Settings
 from mim_tf.training.models import records_folder
 from mim_tf.workdir import StageFolder
 
@@ -28,9 +30,16 @@ class Scored(NamedTuple):
 
 def score_validation(ranker: Ranker, settings: Settings, workdir: Path) -> Scored:
     """Predict every validation impression."""
-    options, records = settings.rank, records_folder(StageFolder(workdir, "prepare"))
-    rows = max(1, options.batch_size // options.candidates)
-    return score(ranker, read_sessions(records, "validation", candidates=options.candidates, rows=rows, verify=False))
+    records = records_folder(StageFolder(workdir, "prepare"))
+    return score(ranker, validation_sessions(records, settings.rank))
+
+
+def validation_sessions(records: str | Path, options: RankSettings) -> tf.data.Dataset:
+    """Batches of validation sessions: `rank.batch_size` impressions on average, `rank.candidates` of a row at most."""
+    shards = RecordSchema.load(records).shards.get(VALIDATION, [])
+    impressions = sum(shard.impressions for shard in shards)
+    rows = round(options.batch_size * rows_in(shards, options.candidates) / max(1, impressions))
+    return read_sessions(records, "validation", candidates=options.candidates, rows=max(1, rows), verify=False)
 
 
 def score(ranker: Ranker, sessions: tf.data.Dataset) -> Scored:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from mim_tf.data.record_files import RecordFiles
+from mim_tf.data.record_files import FILES_AT_ONCE, RecordFiles
 from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN_ITEMS, RecordSchema, Shard
 from mim_tf.engine import Engine
 from mim_tf.errors import DataError, StageError
@@ -32,7 +32,6 @@ from mim_tf.workdir import StageFolder
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_FILES_AT_ONCE = 4  # that `read_items` reads in turns
 _READ_ROWS = 8192  # of the parts
 _COMMIT_BYTES = 2**28  # of float32: a commit reads the ids of the whole store, so there should be few of them
 _ARROW_BYTES = 2**26  # that go to a Python worker at once, however large images are
@@ -114,14 +113,15 @@ def _shards(schema: RecordSchema) -> list[Shard]:
 
 def _parts(folder: Path, schema: RecordSchema, made_of: list[str], store: EmbeddingStore) -> EmbeddedParts:
     """One part per file, by whose name those are told that another encoder, preparation or store left."""
-    shards, item_id = _shards(schema), pa.int64() if store.id_type == "int64" else pa.string()
+    shards, item_id = _shards(schema), pa.int64() if store.id_type == "int64" else pa.large_string()
     digests = [
         hashlib.sha256(json.dumps([*made_of, shard.file, shard.records, shard.bytes]).encode()).hexdigest()
         for shard in shards
     ]
     names = [f"{Path(shard.file).stem}-{digest[:16]}.parquet" for shard, digest in zip(shards, digests, strict=True)]
-    embedding = pa.list_(pa.float32())
-    columns = {"position": pa.int64(), "item_id": item_id, "content": pa.string(), "embedding": embedding}
+    # Large: what several files hold may go beyond the 2^31 of the small types' offsets.
+    columns = {"position": pa.int64(), "item_id": item_id, "content": pa.large_string()}
+    columns["embedding"] = pa.large_list(pa.float32())
     return EmbeddedParts(folder, names, [shard.records for shard in shards], pa.schema(columns))
 
 
@@ -184,7 +184,7 @@ def _told_by_spark() -> Iterator[None]:
 
 
 def _in_order(parts: EmbeddedParts, dim: int) -> Iterator[Embedded]:
-    for table in parts.in_order(_FILES_AT_ONCE):
+    for table in parts.in_order(FILES_AT_ONCE):
         for batch in table.to_batches(max_chunksize=_READ_ROWS):
             ids, contents = (batch[name].to_numpy(zero_copy_only=False) for name in ("item_id", "content"))
             yield Embedded(ids, contents, batch["embedding"].flatten().to_numpy().reshape(-1, dim))

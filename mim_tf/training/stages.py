@@ -9,7 +9,7 @@ from mim_tf.commandline import set_keras_mode
 from mim_tf.engine import LOCAL, Engine
 from mim_tf.errors import StageError
 from mim_tf.settings import RankStrategy, Settings
-from mim_tf.training.workers import worker_of
+from mim_tf.training.workers import await_finish, worker_of
 from mim_tf.workdir import STAGES, StageFolder, earlier_stages
 
 # TFRS refuses Keras 3, keras-nlp is Keras 3 only: the mode belongs to the process, hence to the stage it runs.
@@ -57,6 +57,7 @@ def run_stage(
     if not worker.is_chief:  # who alone has the folder, and writes into it
         folder.check(settings)
         _run(stage, settings, workdir, cpu_devices, engine)
+        await_finish(worker, lambda: folder.finished)
         print(f"{stage}: worker {worker.index} is done", flush=True)
         return
     with folder.begin(settings):
@@ -73,9 +74,12 @@ def check_early(settings: Settings) -> None:
 
     Raises:
         SettingsError: `rank.ubm_options` does not fit `rank.ubm`.
+        StageError: `rank.start_from` or `rank.replay` names a run that does not serve.
     """
     set_keras_mode(legacy=False)  # that of the first stage
     importlib.import_module("mim_tf.training.behaviour_model").behaviour_model(settings.rank)
+    if settings.rank.start_from is not None or settings.rank.replay:
+        importlib.import_module("mim_tf.training.earlier_run").check_earlier_runs(settings)
 
 
 def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int, engine: Engine) -> dict[str, float]:

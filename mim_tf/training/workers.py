@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,10 @@ _SERVERS_EXAMPLE = (
     '"task": {"type": "chief", "index": 0}}'
 )
 _JOBS = ("chief", "worker", "ps")  # of a cluster with parameter servers
+_PAUSE_SECONDS = 0.5
 _GONE_SECONDS = 10.0  # between the chief's own listening and TensorFlow's are moments in which it does not answer
+_ENDED_SECONDS = 2.0  # once TensorFlow listens there are none; a scheduler takes longer to start a chief again
+_SHOWN_SECONDS = 60.0  # until one machine sees the file that another one wrote: NFS looks again after a minute
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,39 @@ def outlast_chief(worker: Worker, patience_seconds: float) -> None:
                 f"the chief, {chief}, did not come within {patience_seconds:g} s. Start the same command there, with "
                 "the task chief in `TF_CONFIG`."
             )
-        time.sleep(0.5)
+        time.sleep(_PAUSE_SECONDS)
     seen = time.monotonic()
     while time.monotonic() - seen < _GONE_SECONDS:
         time.sleep(1)
         if _answers(chief):
             seen = time.monotonic()
+
+
+def await_finish(worker: Worker, finished: Callable[[], bool]) -> None:
+    """Come back once the chief has finished the stage, which it still measures and writes when the training is over.
+
+    That may take hours, so what bounds it is that the chief answers. A worker that left before would count as done to
+    a scheduler, and a chief that is lost and started again would wait for it in vain.
+
+    Args:
+        worker: which one this process is.
+        finished: whether the stage is.
+
+    Raises:
+        StageError: the chief is gone, and the stage is not finished.
+    """
+    seen = time.monotonic()
+    while not finished() and time.monotonic() - seen < _ENDED_SECONDS:
+        if _answers(worker.addresses[0]):
+            seen = time.monotonic()
+        time.sleep(_PAUSE_SECONDS)
+    while not finished():
+        if time.monotonic() - seen > _SHOWN_SECONDS:
+            raise StageError(
+                f"the chief, {worker.addresses[0]}, has gone before the stage was finished. Run the same command again "
+                "on all workers."
+            )
+        time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager

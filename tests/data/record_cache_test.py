@@ -21,7 +21,7 @@ from mim_tf.data.record_schema import PAIRS, TRAIN
 from mim_tf.data.records import read_impressions, read_items
 from mim_tf.errors import DataError
 
-URI, SHARDS = "memory://bucket/records", 10
+URI, SHARDS = "memory://bucket/records", 16
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,12 @@ def test_a_worker_fetches_its_share(records: Path) -> None:
     moved(records)
     batches = read_impressions(records, "train", batch_size=64, context=tf.distribute.InputContext(2, 1, 2))
     assert sum(len(batch["label"]) for batch in batches) > 0
-    assert record_files(records) == {f"{TRAIN}-{number:05d}-of-00010.tfrecord.gz" for number in (1, 3, 5, 7, 9)}
+    assert record_files(records) == {f"{TRAIN}-{number:05d}-of-00016.tfrecord.gz" for number in range(1, SHARDS, 2)}
 
 
 def test_reading_begins_before_the_last_files_are_there(records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four files are read in turn, as many are looked at ahead; the two after those come once a record was read."""
-    last = {f"{TRAIN}-{number:05d}-of-{SHARDS:05d}.tfrecord.gz" for number in (8, 9)}
+    """Four files are read in turn and up to eight are opened ahead; the last two of 16 come once a record was read."""
+    last = {f"{TRAIN}-{number:05d}-of-{SHARDS:05d}.tfrecord.gz" for number in (14, 15)}
     fetch, was_read = MemoryFileSystem.get_file, threading.Event()
 
     def late(self: Any, source: str, target: str, **options: Any) -> None:
@@ -187,7 +187,7 @@ def test_a_transfer_that_fails_goes_on_where_it_stopped(records: Path, monkeypat
 
 def test_a_file_that_is_gone_is_named(records: Path, store: MemoryFileSystem) -> None:
     moved(records)
-    store.rm(f"/bucket/records/{TRAIN}-00003-of-00010.tfrecord.gz")
+    store.rm(f"/bucket/records/{TRAIN}-00003-of-00016.tfrecord.gz")
     with pytest.raises(DataError, match=rf"`{URI}/{TRAIN}-00003.* must exist, as `schema\.json` lists it"):
         read_all(records, TRAIN)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -65,14 +64,6 @@ def test_one_shard_is_what_all_shards_are(tmp_path: Path) -> None:
     (file,) = shard_files(TRAIN_ITEMS, 1)
     assert write_shard(tmp_path / "b", file, [batch.slice(0, 2), batch.slice(2)], compression="") == shard
     assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_a_shard_is_put_behind_a_uri(tmp_path: Path) -> None:
-    shard = write_shard("memory://records", FILE, [sessions()], compression=GZIP)
-    local = tmp_path / "copy"
-    local.write_bytes(fsspec.filesystem("memory").cat_file(f"/records/{FILE}"))
-    assert local.stat().st_size == shard.bytes
-    assert [record["item_id"] for record in parsed(str(local), GZIP)] == [[5, 6, 7, 8, 9, 9], [5]]
 
 
 def failing() -> Iterator[pa.RecordBatch]:

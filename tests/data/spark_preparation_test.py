@@ -90,11 +90,22 @@ def test_bad_rows_and_a_user_with_most_events_give_the_same_bytes(shop: Any, spa
     shop.items.loc[2, "title"] = " \t\u000b"
     shop.items.loc[5, "image"] = b"no image"
     shop.items = pd.concat([shop.items, shop.items[:2]], ignore_index=True)
+    shop.impressions["query_embedding"] = [None if row % 5 == 0 else [row / 7, -row] for row in range(200)]
     log = shop.folder / "log"
     log.mkdir()
     shop.impressions[120:].to_parquet(log / "b [1].parquet", index=False)
     shop.impressions[:120].to_parquet(log / "a %20 é.parquet", index=False)
-    metrics = equal_on_both(shop.settings(impressions=log), spark)
+    settings = shop.settings(
+        impressions=log,
+        train_from=30 * 86_400,
+        session_seconds=2 * 86_400,
+        pairs_rule="same_category",
+        pairs_share=0.8,
+        history_length=5,
+    )
+    metrics = equal_on_both(settings, spark)
+    assert metrics["impressions_before"] > 30
+    assert metrics["pairs"] > 3
     assert metrics["rejected_duplicate_item_id"] == 2
     assert (
         metrics["rejected_empty_title"]
@@ -257,6 +268,25 @@ def test_rows_are_numbered_over_files_of_any_name_and_columns(on_spark: Workspac
     assert [row["a"] for row in found] == [1, 2, *range(70_000), None]
 
 
+def test_times_of_96_bits_are_read_alike(on_spark: Workspace, tmp_path: Path) -> None:
+    """Spark's own, which are nanoseconds to others."""
+    moments = pa.table({"since": pa.array([0, 1_500_000, None], pa.timestamp("us"))})
+    pq.write_table(moments, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    with open_workspace(tmp_path) as local:
+        expected, found = (
+            open_source(workspace, "data.items", str(tmp_path / "a.parquet"))
+            .table.select("since", ROW)
+            .order_by(ROW)
+            .to_pyarrow()["since"]
+            .to_pylist()
+            for workspace in (local, on_spark)
+        )
+    assert [value and value.replace(tzinfo=None) for value in found] == [
+        value and value.replace(tzinfo=None) for value in expected
+    ]
+    assert found[1].microsecond == 500_000
+
+
 def test_a_stream_is_in_order_and_batches_are_mapped_by_the_executors(on_spark: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "numbers.parquet"
     numbers = np.random.default_rng(0).permutation(50_000)
@@ -277,6 +307,13 @@ def halves(batches: Batches) -> Batches:
     for batch in batches:
         half = np.asarray(batch.column(0)) // 2
         yield pa.record_batch({"half": half, "process": np.full(len(half), os.getpid())})
+
+
+def test_a_damaged_text_file_is_named(shop: Any, spark: Engine) -> None:
+    lines = shop.write("impressions.jsonl", shop.impressions)
+    lines.write_text(lines.read_text()[:-20])
+    with pytest.raises(DataError, match=r"`data\.impressions` must be readable .*Received: .*impressions\.jsonl: "):
+        prepare(**shop.settings(impressions=lines), engine=spark)
 
 
 @pytest.mark.parametrize("damage", ["no Parquet", "data"])

@@ -48,6 +48,7 @@ def drawn(layer: Any, candidates: int = CANDIDATES, length: int = LENGTH, dtype:
     details = {
         "time_gaps": np.floor(2 ** rng.uniform(-1, 34, (USERS, length))),
         "same_category": rng.random((USERS, candidates, length)) < 0.5,
+        "shown": rng.random((USERS, candidates)) < 0.7,
     }
     return {
         "target": rng.normal(size=(USERS, candidates, DIM)).astype(dtype),
@@ -62,7 +63,7 @@ def folded(inputs: Inputs) -> Inputs:
     candidates = inputs["target"].shape[1]
     rows = {}
     for name, value in inputs.items():
-        of_candidates = name in ("target", "same_category")
+        of_candidates = name in ("target", "same_category", "shown")
         flat = USERS * candidates, *value.shape[2:]
         rows[name] = value.reshape(flat) if of_candidates else np.repeat(value, candidates, axis=0)
     return rows

@@ -195,11 +195,15 @@ def of_candidates(ubm: keras.layers.Layer) -> tuple[dict[str, np.ndarray], dict[
     together: dict[str, np.ndarray] = {**batch(), "mask": np.array([[True] * 5, [True, True, False, False, False]])}
     together["target"] = rng.normal(size=(2, CANDIDATES, 4)).astype(np.float32)
     together["target_content"] = rng.normal(size=(2, CANDIDATES, 3)).astype(np.float32)
-    details = {"time_gaps": DETAILS["time_gaps"], "same_category": rng.random((2, CANDIDATES, 5)) < 0.5}
+    details = {
+        "time_gaps": DETAILS["time_gaps"],
+        "same_category": rng.random((2, CANDIDATES, 5)) < 0.5,
+        "shown": rng.random((2, CANDIDATES)) < 0.5,
+    }
     together |= {name: details[name] for name in call_arguments(ubm)}
     apart = {
         name: value.reshape(2 * CANDIDATES, *value.shape[2:])
-        if name in ("target", "target_content", "same_category")
+        if name in ("target", "target_content", "same_category", "shown")
         else np.repeat(value, CANDIDATES, axis=0)
         for name, value in together.items()
     }

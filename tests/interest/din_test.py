@@ -144,6 +144,38 @@ def test_training_learns_statistics_of_real_behaviours_only() -> None:
         np.testing.assert_allclose(theirs, ours, rtol=1e-5)
 
 
+@pytest.mark.parametrize("hidden_units", [(), (5, 2)])
+def test_padding_among_candidates_is_nothing_and_teaches_nothing(hidden_units: tuple[int, ...]) -> None:
+    target, history = batch()
+    padded = np.stack([np.full((2, 3), 9.0, np.float32), target, np.full((2, 3), 7.0, np.float32)], axis=1)
+    shown = np.array([[False, True, False]] * 2)
+    alone, among = DIN(hidden_units), DIN(hidden_units)
+    for layer in (alone, among):
+        layer.build((None, 3))
+        layer.set_weights([np.linspace(0.1, 1.0, weight.size).reshape(weight.shape) for weight in layer.get_weights()])
+    expected = np.zeros((2, 3, 3))
+    expected[:, 1] = alone(target, history, mask=MASK, training=True)
+    np.testing.assert_allclose(among(padded, history, mask=MASK, shown=shown, training=True), expected, rtol=1e-5)
+    for ours, theirs in zip(alone.get_weights(), among.get_weights(), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5)
+    nobody = among(padded, history, mask=MASK, shown=np.zeros((2, 3), bool), training=True)
+    np.testing.assert_array_equal(nobody, np.zeros((2, 3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("shown", "error", "message"),
+    [
+        (np.ones(2), TypeError, "`shown` must be boolean. Received: dtype float64"),
+        (np.ones(3, bool), ValueError, r"`shown` must have the shape of the target .* Received: shape \(3,\)"),
+        (np.ones((2, 4), bool), ValueError, r"`shown` must have the shape of the target .* Received: shape \(2, 4\)"),
+    ],
+)
+def test_shown_that_does_not_fit(shown: np.ndarray, error: type[Exception], message: str) -> None:
+    target, history = batch()
+    with pytest.raises(error, match=message):
+        DIN()(target, history, shown=shown)
+
+
 def test_the_weight_of_an_interest_is_not_normalised() -> None:
     layer = trained("sigmoid")
     target, history = batch()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.legacy_keras
 USERS, LENGTH = 512, 6
 
 
-def ranker(ubm: str = "din", **changes: Any) -> Any:
+def ranker(ubm: str = "din", ubm_options: dict[str, Any] | None = None, **changes: Any) -> Any:
     """A small ranker and a table of two kinds of items: even and odd ones."""
     from mim_tf.interest import UBMS
     from mim_tf.ranking import DeepCTR, Ranker, RankingNetwork
@@ -21,7 +21,7 @@ def ranker(ubm: str = "din", **changes: Any) -> Any:
     embeddings = np.eye(2)[np.arange(40) % 2] + rng.normal(scale=0.1, size=(40, 2))
     table = EmbeddingTable(np.arange(40), embeddings.astype(np.float32))
     small = {"item_dim": 4, "category_dim": 2, "hash_bins": 64, "tower": DeepCTR((16,)), **changes}
-    return Ranker(RankingNetwork(UBMS[ubm](), **small), table)
+    return Ranker(RankingNetwork(UBMS[ubm](**(ubm_options or {})), **small), table)
 
 
 @pytest.fixture(scope="module")
@@ -93,25 +93,59 @@ def test_the_loss_of_sessions_by_hand(impressions: dict[str, np.ndarray]) -> Non
     np.testing.assert_allclose(sum(model.compute_loss(half).numpy() for half in halves), expected, rtol=1e-5)
 
 
-def test_padding_has_no_gradient(impressions: dict[str, np.ndarray]) -> None:
+_OF_EACH = ("item_id", "category", "label")
+EACH_UBM = pytest.mark.parametrize(
+    ("ubm", "options"),
+    [("average", {}), ("bst", {"dropout": 0.0}), ("dien", {}), ("din", {}), ("sim", {}), ("twin", {})],
+)
+
+
+def taught(ubm: str, options: dict[str, Any], batch: dict[str, tf.Tensor]) -> list[np.ndarray]:
+    """The loss of a training step of drawn weights, its gradients, and the statistics that layers keep after it."""
     from mim_tf.ranking.tfrs_model import RankingModel
 
+    trained = ranker(ubm, options)
+    trained.logits(batch)
+    network, rng = trained.network, np.random.default_rng(3)
+    network.set_weights([rng.uniform(0.1, 1.0, weight.shape) - 0.4 for weight in network.get_weights()])
+    for statistic in network.non_trainable_variables:
+        statistic.assign(np.ones(statistic.shape))
+    with tf.GradientTape() as tape:
+        loss = RankingModel(trained, batch_size=8).compute_loss(batch, training=True)
+    gradients = tape.gradient(loss, network.trainable_variables, unconnected_gradients="zero")
+    learnt = [loss, *(tf.convert_to_tensor(of) for of in gradients), *network.non_trainable_variables]
+    return [np.asarray(tf.convert_to_tensor(one)) for one in learnt]
+
+
+def assert_same(some: list[np.ndarray], others: list[np.ndarray]) -> None:
+    """Up to rounding, of gradients that cancel out too."""
+    assert max(np.abs(one).max() for one in others[1:]) > 0.01
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)
+
+
+@EACH_UBM
+def test_padding_teaches_nothing(ubm: str, options: dict[str, Any], impressions: dict[str, np.ndarray]) -> None:
     shown = np.array([[True, False], [True, True], [False, False]])
     sessions = as_sessions(impressions, shown)
-    trained = ranker()
-    model = RankingModel(trained, batch_size=4)
-    trained.logits(sessions)
     other = {name: tf.where(shown, column, column[::-1, ::-1]) for name, column in sessions.items() if name in _OF_EACH}
-    found = []
-    for batch in (sessions, sessions | other):
-        with tf.GradientTape() as tape:
-            loss = model.compute_loss(batch)
-        found.append([tf.convert_to_tensor(of) for of in tape.gradient(loss, trained.network.trainable_variables)])
-    for one, same in zip(*found, strict=True):
-        np.testing.assert_allclose(one, same, rtol=1e-4, atol=1e-7)
+    assert np.any(other["item_id"] != sessions["item_id"])
+    assert_same(taught(ubm, options, sessions | other), taught(ubm, options, sessions))
 
 
-_OF_EACH = ("item_id", "category", "label")
+@EACH_UBM
+def test_sessions_teach_what_their_impressions_alone_do(
+    ubm: str, options: dict[str, Any], impressions: dict[str, np.ndarray]
+) -> None:
+    shown = np.arange(4) < np.array([[1], [3], [0], [2], [4], [1]])
+    sessions = as_sessions(impressions, shown)
+    users = np.repeat(np.arange(len(shown)), shown.sum(axis=1))
+    alone = {
+        name: column[shown] if name in _OF_EACH else tf.gather(column, users)
+        for name, column in sessions.items()
+        if name != "is_shown"
+    }
+    assert_same(taught(ubm, options, sessions), taught(ubm, options, alone))
 
 
 def test_what_layers_add_to_the_loss_counts(impressions: dict[str, np.ndarray]) -> None:

@@ -13,10 +13,11 @@ import tensorflow as tf
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.record_files import RecordFiles
 from mim_tf.data.record_schema import TRAIN, RecordSchema
-from mim_tf.errors import StageError
+from mim_tf.errors import DataError, StageError
 from mim_tf.settings import Settings, dump_settings, load_settings
 from mim_tf.training.earlier_run import EarlierRun, network_statistics, training_records, weights_path
 from mim_tf.training.rankers import VARIANTS, build_ranker
+from mim_tf.training.stages import check_early, run_stage
 from mim_tf.workdir import StageFolder
 from tests.conftest import LEGACY
 from tests.training.toy_ranking import make_workdir
@@ -192,6 +193,50 @@ def test_a_day_that_is_not_prepared_is_named_with_its_command(days: Path, tmp_pa
         StageError, match=rf"`rank\.replay` must name .*python -m mim_tf\.prepare --workdir {tmp_path} "
     ):
         training_records(settings, days / "2", 0)
+
+
+def test_a_mistyped_day_leaves_the_folder_to_the_mended_settings(days: Path, tmp_path: Path) -> None:
+    workdir, other = tmp_path / "2", tmp_path / "other"
+    for copy in (workdir, other):
+        shutil.copytree(days / "2", copy)
+    schema = other / "prepare" / "records" / "schema.json"
+    schema.write_text(json.dumps({**json.loads(schema.read_text()), "history_length": 99}))
+    for replayed, error in ((tmp_path / "nowhere", StageError), (other, DataError)):
+        settings = load_settings(days / "1" / "run.yaml", [f"rank.replay={{{replayed}: 0.5}}"])
+        with pytest.raises(error, match=r"`rank\.replay` must"):
+            run_stage("rank", settings, workdir, "")
+        StageFolder(workdir, "rank").check(load_settings(days / "1" / "run.yaml"))
+
+
+def test_days_that_do_not_serve_are_refused_before_the_first_stage(
+    days: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mim_tf.training.stages.set_keras_mode", lambda **_: None)  # the test's own stays
+    replay = f"rank.replay={{{days / '1'}: 0.5}}"
+    check_early(settings_of(days, replay))
+    for change, said in (
+        (
+            f"rank.start_from={days / '2'}",
+            r"`rank\.start_from` must be the workdir of a run whose rank stage is finished",
+        ),
+        ("rank.tower_units=[9]", r"`rank\.start_from` must be a run of the same click model"),
+        (f"rank.replay={{{tmp_path}: 1}}", r"`rank\.replay` must name workdirs of runs that are prepared"),
+    ):
+        with pytest.raises(StageError, match=said):
+            check_early(settings_of(days, replay, change))
+
+
+def test_statistics_that_a_killed_run_left_half_written_are_not_read(days: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "2"
+    shutil.copytree(days / "2", workdir)
+    settings = settings_of(days)
+    (workdir / "rank").mkdir()
+    (workdir / "rank" / "features.json").write_text('{"items": {"ti')
+    expected = network_statistics(settings, days / "2")
+    assert network_statistics(settings, workdir) == expected
+    expected.save(str(workdir / "rank"))
+    StageFolder(workdir, "rank").finish({"seconds": 1.0})
+    assert network_statistics(load_settings(days / "1" / "run.yaml"), workdir) == expected
 
 
 def draw_again(workdir: Path) -> None:

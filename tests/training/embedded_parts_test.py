@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from mim_tf.data.record_files import FILES_AT_ONCE
 from mim_tf.data.record_schema import TRAIN_ITEMS, RecordSchema, Shard
 from mim_tf.data.records import read_items
 from mim_tf.training.embedded_parts import EmbeddedParts
-from mim_tf.training.spark_filling import _FILES_AT_ONCE
 
 SCHEMA = pa.schema({"position": pa.int64(), "item_id": pa.int64(), "embedding": pa.list_(pa.float32())})
 
@@ -57,7 +57,7 @@ def test_rows_come_in_the_order_in_which_items_are_read(tmp_path: Path, sizes: S
     parts = parts_of(tmp_path, sizes)
     for number, ids in enumerate(files):
         parts.write(number, [rows(ids[:2]), rows(ids)[2:]], "first")
-    read = pa.concat_tables(parts.in_order(_FILES_AT_ONCE))
+    read = pa.concat_tables(parts.in_order(FILES_AT_ONCE))
     expected = [int(item["item_id"]) for item in read_items(tmp_path)]
     assert read["item_id"].to_pylist() == expected
     assert read["embedding"].to_pylist() == [[float(item)] for item in expected]

@@ -216,15 +216,16 @@ def test_a_model_whose_table_does_not_learn_is_refused(workdir: Path) -> None:
 
 
 def test_an_end_to_end_training_that_was_killed_ends_as_one_that_was_not(
-    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mim_tf.data.records import read_impressions
     from mim_tf.training import rank
+    from mim_tf.training.rank_input import EpochPlan
 
     settings = settings_of(workdir, embeddings="end_to_end", encoder_learning_rate=0.01, schedule="linear")
     batches = read_impressions(workdir / "prepare" / "records", "train", batch_size=32).take(5).repeat()
     monkeypatch.setattr(rank, "distributed_impressions", lambda *_: batches)  # another order would give another end
-    monkeypatch.setattr(rank, "steps_per_epoch", lambda *_: 5)
+    monkeypatch.setattr(EpochPlan, "under", lambda *_: EpochPlan(rows=32, steps=5))
     whole, killed = borrowed(workdir, tmp_path / "whole"), borrowed(workdir, tmp_path / "killed")
     metrics = rank.run(settings, whole)
 
@@ -240,7 +241,9 @@ def test_an_end_to_end_training_that_was_killed_ends_as_one_that_was_not(
         patched.setattr(rank, "_measured", die_the_second_time)
         with pytest.raises(KilledError):
             rank.run(settings, killed)
+    assert "continues" not in capsys.readouterr().err
     continued = rank.run(settings, killed)
+    assert f"model-0: continues at epoch 1 of {settings.rank.epochs}\n" in capsys.readouterr().err
     for name in ("auc", "log_loss"):
         np.testing.assert_allclose(continued[name], metrics[name], rtol=1e-4, err_msg=name)
 

@@ -132,6 +132,18 @@ def test_pods_have_names_volumes_and_few_rights(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", [*STAGES, "servers"])
+def test_pods_of_a_training_reach_each_other_at_all_ports(folder: str) -> None:
+    """At those that the system chooses, too, as the chief's of `InputServer`."""
+    [policy] = [one for one in built("shared") + built(folder) if one["kind"] == "NetworkPolicy"]
+    [rule] = policy["spec"]["ingress"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]  # whom they connect to is not restricted
+    assert "ports" not in rule
+    [source] = rule["from"]
+    for pod in pods(built(folder)):
+        assert pod.labels.items() >= source["podSelector"]["matchLabels"].items()
+
+
+@pytest.mark.parametrize("folder", [*STAGES, "servers"])
 def test_a_job_makes_lost_pods_anew(folder: str) -> None:
     [job] = [one for one in built(folder) if one["kind"] == "Job"]
     spec = job["spec"]

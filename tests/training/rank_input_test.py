@@ -1,7 +1,9 @@
 """What the click model trains on: every impression once an epoch over all workers, whatever their number."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.data.records import read_impressions
 from mim_tf.errors import DataError, SettingsError
 from mim_tf.settings import RankSettings
-from mim_tf.training.rank_input import EpochPlan, distributed_impressions, steps_per_epoch, training_sessions
+from mim_tf.training import rank_input
+from mim_tf.training.rank_input import EpochPlan, distributed_impressions, training_sessions
 
 Batches = list[dict[str, np.ndarray]]
 FIELDS = ("user_id", "item_id", "timestamp", "label")
@@ -91,7 +94,17 @@ def test_a_worker_whose_rows_are_over_goes_on_with_nothing(records: Path) -> Non
     assert len(empty) >= len(longer) // 4
     for batch in empty:
         assert batch["label"].sum() == 0
+        assert (batch["item_id"] == -1).all()
         assert (batch["history_item_id"] == -1).all()
+
+
+def test_a_row_without_impressions_is_padded_as_the_others_are() -> None:
+    """-1 for the items themselves alone: a column that ends alike is padded with 0, as `ImpressionParser` does."""
+    names = {"item_id": -1, "history_item_id": -1, "parent_item_id": 0, "item_parent_item_id": 0, "label": 0}
+    row = rank_input._no_impressions({name: tf.TensorSpec([None, 2], tf.int64) for name in names})
+    assert {name: column.numpy().tolist() for name, column in row.items()} == {
+        name: [[padding, padding]] for name, padding in names.items()
+    }
 
 
 def test_the_plan_by_hand(records: Path) -> None:
@@ -135,9 +148,32 @@ def test_clicks_are_all_kept_and_a_share_of_the_rest(records: Path, there: Count
 
 def test_a_strategy_gets_its_replicas_shares(records: Path, there: Counter) -> None:
     alone, options = tf.distribute.get_strategy(), RankSettings(batch_size=64)
-    steps = steps_per_epoch(records, options, alone)
-    batches = list(distributed_impressions(records, options, 0, alone).take(steps).as_numpy_iterator())
+    plan = EpochPlan.under(alone, records, options)
+    batches = list(distributed_impressions(records, options, 0, plan, alone).take(plan.steps).as_numpy_iterator())
     assert Counter(seen(batches)) == there
+
+
+def test_workers_of_parameter_servers_take_a_batch_for_each_of_their_gpus(
+    records: Path, there: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OfTwoGpus:
+        num_replicas_in_sync = 2
+
+        def distribute_datasets_from_function(self, of_worker: Callable[[None], tf.data.Dataset]) -> tf.data.Dataset:
+            return of_worker(None)
+
+    class Served:
+        def __init__(self, dataset: tf.data.Dataset, host: str) -> None:
+            self.batches = lambda: dataset
+
+    monkeypatch.setattr(rank_input, "InputServer", Served)
+    monkeypatch.setattr(rank_input, "worker_of", lambda _: SimpleNamespace(addresses=["chief:1"]))
+    options = RankSettings(batch_size=64, strategy="parameter_server")
+    plan = EpochPlan.under(OfTwoGpus(), records, options)
+    served = list(distributed_impressions(records, options, 0, plan, OfTwoGpus()).take(4 * plan.steps))
+    batches = [{name: column.numpy() for name, column in batch.items()} for batch in served]
+    for epoch in range(2):
+        assert Counter(seen(batches[2 * plan.steps * epoch : 2 * plan.steps * (epoch + 1)])) == there
 
 
 def test_batches_and_files_must_go_onto_the_replicas(records: Path) -> None:
@@ -145,6 +181,6 @@ def test_batches_and_files_must_go_onto_the_replicas(records: Path) -> None:
         num_replicas_in_sync = 3
 
     with pytest.raises(SettingsError, match=r"`rank.batch_size` must be a multiple of the 3 replicas\. Received: 64\."):
-        distributed_impressions(records, RankSettings(batch_size=64), 0, OfThree())
+        EpochPlan.under(OfThree(), records, RankSettings(batch_size=64))
     with pytest.raises(DataError, match=r"`data.shards` must be at least the number of workers, 6\. Received: 5"):
         EpochPlan.of(records, RankSettings(), workers=6, replicas=6)

@@ -11,7 +11,8 @@ from mim_tf.data.preparation import prepare
 from mim_tf.data.records import read_impressions, read_sessions
 from mim_tf.interest import DIN
 from mim_tf.ranking import DeepCTR, HashedEmbedding, Ranker, RankingNetwork
-from mim_tf.training.scoring import score
+from mim_tf.settings import RankSettings
+from mim_tf.training.scoring import score, validation_sessions
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,14 @@ def test_sessions_are_scored_as_impressions_alone(records: Path, ranker: Ranker,
     np.testing.assert_allclose(found, by_key(*fields, ranker.probabilities(alone).numpy()), rtol=1e-4, atol=1e-6)
     assert sorted(scored.categories.tolist()) == sorted(alone["category"].numpy().tolist())
     assert np.ptp(scored.probabilities) > 1e-3
+
+
+@pytest.mark.parametrize("candidates", [1, 3, 1000])
+def test_batches_hold_as_many_impressions_as_meant(records: Path, candidates: int) -> None:
+    batches = validation_sessions(records, RankSettings(batch_size=32, candidates=candidates))
+    *shown, last = [int(np.sum(batch["is_shown"])) for batch in batches]
+    assert len(shown) >= 3
+    assert np.mean(shown) == pytest.approx(32, rel=0.2)
+    assert sum(shown) + last == sum(
+        len(batch["label"]) for batch in read_impressions(records, "validation", batch_size=99)
+    )

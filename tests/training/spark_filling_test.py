@@ -15,10 +15,11 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.engine import LOCAL, Engine
-from mim_tf.errors import DataError, StageError
+from mim_tf.errors import DataError, SettingsError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
+from mim_tf.training import represent
 from mim_tf.training.stages import run_stage
 from mim_tf.workdir import StageFolder
 from tests.training.represent_test import metrics_of, prepared, tuned, write_catalogue
@@ -278,3 +279,11 @@ def test_without_java_nothing_is_begun(
     with pytest.raises(StageError, match="--engine spark needs Java 17 or later"):
         run_stage("represent", settings_of(catalogue), workdir, "", engine=SPARK)
     assert not (workdir / "represent" / "settings.yaml").exists()  # nothing holds on to them
+
+
+def test_files_that_executors_do_not_see_are_refused(catalogue: Path, tuned_run: Path, tmp_path: Path) -> None:
+    elsewhere = {"records": "s3://bucket/records", "cache": str(tmp_path / "cache")}
+    settings = settings_of(catalogue)
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update=elsewhere)})
+    with pytest.raises(SettingsError, match=r"`data\.cache` must be left out with --engine spark"):
+        represent.run(settings, tuned_run, SPARK)

@@ -11,7 +11,7 @@ import pytest
 
 from mim_tf.errors import StageError
 from mim_tf.training import workers
-from mim_tf.training.workers import ALONE, Worker, await_servers, outlast_chief, worker_of
+from mim_tf.training.workers import ALONE, Worker, await_finish, await_servers, outlast_chief, worker_of
 
 TWO = ["host0:2222", "host1:2222"]
 
@@ -143,6 +143,42 @@ def addresses() -> tuple[str, ...]:
     for listener in listeners:
         listener.close()
     return tuple(f"localhost:{port}" for port in ports)
+
+
+def test_a_worker_stays_until_its_chief_has_finished(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_ENDED_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "_SHOWN_SECONDS", 1.0)
+    written = threading.Event()
+    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
+        worker = threading.Thread(target=await_finish, args=(Worker(1, addresses), written.is_set))
+        worker.start()
+        worker.join(2.5)
+        assert worker.is_alive()
+        written.set()
+        worker.join(5)
+    assert not worker.is_alive()
+
+
+def test_what_a_chief_wrote_at_last_may_be_seen_later(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_ENDED_SECONDS", 0.1)
+    seen = iter([False, False, False, True, True])
+    await_finish(Worker(1, addresses), lambda: next(seen))
+
+
+def test_a_chief_that_is_gone_before_it_has_finished_is_named(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_SHOWN_SECONDS", 2.5)
+    start = time.monotonic()
+    with pytest.raises(
+        StageError, match=rf"the chief, {addresses[0]}, has gone before .*finished\. Run the same command"
+    ):
+        await_finish(Worker(1, addresses), lambda: False)
+    assert time.monotonic() - start >= 2.5
 
 
 def test_a_missing_server_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
