@@ -33,8 +33,8 @@ def write(folder: Path, sizes: Sequence[int] = UNEQUAL) -> Path:
         batch = pa.record_batch({"item_id": list(ids), "title": texts, "category": ["c"] * size, "image": images})
         file = f"{TRAIN_ITEMS}-{number}"
         with tf.io.TFRecordWriter(str(folder / file)) as writer:
-            for example in encode(batch):
-                writer.write(example)
+            for record in encode(batch):
+                writer.write(record.example)
         shards.append(Shard(file, size, (folder / file).stat().st_size))
         first += size
     RecordSchema("int64", None, None, {TRAIN_ITEMS: first}, {TRAIN_ITEMS: shards}).save(str(folder))

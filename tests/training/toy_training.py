@@ -33,8 +33,8 @@ def write_records(folder: Path) -> Path:
         rows = pa.record_batch({"item_id": list(ids), "title": texts, "category": ["c"] * len(ids), "image": images})
         file = f"{TRAIN_ITEMS}-{number}"
         with tf.io.TFRecordWriter(str(folder / file)) as writer:
-            for example in encode(rows):
-                writer.write(example)
+            for record in encode(rows):
+                writer.write(record.example)
         shards.append(Shard(file, len(ids), (folder / file).stat().st_size))
     RecordSchema("int64", None, None, {TRAIN_ITEMS: RECORDS}, {TRAIN_ITEMS: shards}).save(str(folder))
     return folder
