@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,10 @@ def spark_session(name: str, options: Mapping[str, str]) -> SparkSession:
     builder = SparkSession.builder.appName(name).config(map={**_ALWAYS, **options})
     is_ours = SparkSession.getActiveSession() is None
     try:
-        session = builder.getOrCreate()
+        with warnings.catch_warnings():
+            # Lance, where it was imported, warns of every fork. This one becomes Java at once.
+            warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
+            session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         said = " ".join(str(error).split())[:500]
         raise StageError(f"Spark must start with {dict(options) or 'its own settings'}. Received: {said}") from error

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,10 +46,7 @@ def filling_session(engine: Engine, batch_size: int) -> SparkSession:
     Raises:
         StageError: Spark does not start.
     """
-    with warnings.catch_warnings():
-        # Lance warns of every fork. This one becomes Java at once.
-        warnings.filterwarnings("ignore", "lance is not fork-safe", UserWarning)
-        session = spark_session("mim_tf.represent", engine.options).newSession()
+    session = spark_session("mim_tf.represent", engine.options).newSession()
     session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", batch_size)
     session.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", _ARROW_BYTES)
     return session
