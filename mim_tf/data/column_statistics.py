@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import ibis
@@ -71,7 +71,19 @@ def statistics_of(workspace: Workspace, column: ir.Column) -> ColumnStatistics:
     if kind == "string":
         return ColumnStatistics(kind, rows, 0.0, 0.0, (), values, counts)
     batches = workspace.stream(counted.order_by("value").select("value", "count"), _VALUES_AT_ONCE)
-    return ColumnStatistics(kind, rows, *_distribution(batches, rows), values, counts)
+    return ColumnStatistics(kind, rows, *_distribution(in_batches_of(_VALUES_AT_ONCE, batches), rows), values, counts)
+
+
+def in_batches_of(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of just so many, the last perhaps smaller: an engine's own cuts would show in sums."""
+    rest: pa.RecordBatch | None = None
+    for batch in batches:
+        rest = batch if rest is None else pa.concat_batches([rest, batch])
+        while rest.num_rows >= rows:
+            yield rest[:rows]
+            rest = rest[rows:]
+    if rest is not None and rest.num_rows:
+        yield rest
 
 
 def value_counts(column: ir.Column) -> ir.Table:

@@ -7,11 +7,12 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 
 from mim_tf.data import column_statistics
-from mim_tf.data.column_statistics import ColumnStatistics, statistics_of, value_counts, vocabulary
+from mim_tf.data.column_statistics import ColumnStatistics, in_batches_of, statistics_of, value_counts, vocabulary
 from mim_tf.data.workspace import Workspace
 
 Tabled = Callable[[pd.DataFrame], Any]
@@ -104,3 +105,12 @@ def test_the_expressions_compile_for_spark() -> None:
         sql = PySparkCompiler().to_sqlglot(vocabulary(value_counts(column))).sql("spark")
         assert "GROUP BY" in sql
         assert "DESC" in sql
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [7, 8, 20], [10, 20]])
+def test_batches_have_one_size_wherever_they_were_cut(cuts: list[int]) -> None:
+    whole = pa.record_batch({"value": np.arange(23)})
+    ends = [*cuts, 23]
+    parts = [whole.slice(begin, end - begin) for begin, end in zip([0, *cuts], ends, strict=True)]
+    batches = [batch.column(0).to_pylist() for batch in in_batches_of(10, parts)]
+    assert batches == [list(range(10)), list(range(10, 20)), [20, 21, 22]]
