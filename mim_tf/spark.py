@@ -64,6 +64,13 @@ def spark_session(name: str, options: Mapping[str, str]) -> SparkSession:
     return session
 
 
+def task_cores() -> int | None:
+    """The cores of the task that this process works for; None where it is no worker of Spark's."""
+    spark = sys.modules.get("pyspark")  # who did not import it is none
+    task = spark.TaskContext.get() if spark else None
+    return task.cpus() if task else None
+
+
 def _java() -> bool:
     home = os.environ.get("JAVA_HOME")
     return (Path(home) / "bin" / "java").exists() if home else shutil.which("java") is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from mim_tf.data.rejects import REASON, Reason
 from mim_tf.data.sources import ROW
 from mim_tf.errors import DataError
 from mim_tf.image_decoding import decode_image
+from mim_tf.spark import task_cores
 
 IMAGE = "image"
 _TRIES = 4
@@ -98,7 +98,7 @@ class ImageCheck:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Check batches of `ROW` and one more column, the image as bytes or as a path; gives `CHECKED_IMAGES`."""
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(task_cores() or os.cpu_count()) as pool:
             for batch in batches:
                 checked = list(pool.map(self._check, batch.column(1).to_pylist()))
                 images = pa.array([image for image, _ in checked], pa.binary())
@@ -127,10 +127,3 @@ class ImageCheck:
                 f"`image_path` must name files that can be read, or that are not there. Received: {path}: {error}. "
                 "The same command begins anew."
             ) from error
-
-
-def _cores() -> int | None:
-    """How many threads are worth while: a task of Spark's has some of a machine's cores."""
-    spark = sys.modules.get("pyspark")
-    task = spark.TaskContext.get() if spark else None
-    return task.cpus() if task else os.cpu_count()

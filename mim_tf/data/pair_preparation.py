@@ -10,10 +10,10 @@ import numpy as np
 
 from mim_tf.data.catalogue import Catalogue
 from mim_tf.data.chosen_rows import pack
-from mim_tf.data.cleaning import Progress, clean_pairs
+from mim_tf.data.cleaning import ACTIONS, Progress, clean_pairs
 from mim_tf.data.contract import Checked
 from mim_tf.data.hashing import is_sampled
-from mim_tf.data.pairs import Rule, choices_of, chosen_rows, logged_pairs, mined_pairs, next_choice_pairs
+from mim_tf.data.pairs import RULES, Rule, choices_of, chosen_rows, logged_pairs, mined_pairs, next_choice_pairs
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.record_schema import PAIRS, VALIDATION_PAIRS
 from mim_tf.data.rejects import Rejects
@@ -45,6 +45,19 @@ class PairSettings:
     share: float
     train_from: int | None
     validation_from: int | None
+
+    def check(self) -> None:
+        """Check what has a range or a list of values.
+
+        Raises:
+            DataError: naming the setting.
+        """
+        if not 0 <= self.share <= 1:
+            raise DataError(f"`data.pairs_share` must be from 0 to 1. Received: {self.share}.")
+        if self.action not in ACTIONS:
+            raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {self.action!r}.")
+        if self.rule not in RULES:
+            raise DataError(f"`data.pairs_rule` must be one of {sorted(RULES)}. Received: {self.rule!r}.")
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.catalogue_writer import in_catalogue_order
-from mim_tf.data.cleaning import ACTIONS, Progress, clean_impressions, clean_items
+from mim_tf.data.cleaning import Progress, clean_impressions, clean_items
 from mim_tf.data.contract import Checked, Contract, check_contract
 from mim_tf.data.feature_columns import FeatureColumns
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.hashing import is_held_out
 from mim_tf.data.item_features import item_features, with_item_features
 from mim_tf.data.pair_preparation import PairPreparation, PairSettings
-from mim_tf.data.pairs import RULES, Rule
+from mim_tf.data.pairs import Rule
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.rejects import Rejects
 from mim_tf.data.sessions import SPLIT
@@ -112,31 +112,19 @@ def prepare(
     )
     if not 0 <= held_out < 1:
         raise DataError(f"`data.held_out` must be at least 0 and less than 1. Received: {held_out}.")
-    if not 0 <= pairs_share <= 1:
-        raise DataError(f"`data.pairs_share` must be from 0 to 1. Received: {pairs_share}.")
-    if pairs_action not in ACTIONS:
-        raise DataError(f"`data.pairs_action` must be one of {sorted(ACTIONS)}. Received: {pairs_action!r}.")
-    if pairs_rule not in RULES:
-        raise DataError(f"`data.pairs_rule` must be one of {sorted(RULES)}. Received: {pairs_rule!r}.")
-    if impressions is not None and validation_from is None:
-        raise DataError(
-            "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
-        )
-    if train_from is not None and (validation_from is None or train_from >= validation_from):
-        raise DataError(
-            "`data.train_from` must lie before `data.validation_from`. "
-            f"Received: {readable(train_from)}, and {validation_from and readable(validation_from)}."
-        )
-    if impressions is None and impression_features:
+    making_pairs = PairSettings(
+        pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, pairs_share, train_from, validation_from
+    )
+    making_pairs.check()
+    if impressions is not None:
+        _check_periods(train_from, validation_from)
+    elif impression_features:
         raise DataError(
             "`data.impression_features` must be left out where there are no impressions. "
             f"Received: {', '.join(impression_features)}."
         )
     features = FeatureColumns(tuple(item_features), tuple(impression_features), first_seen)
     features.check_names()
-    making_pairs = PairSettings(
-        pairs_action, pairs_rule, pairs_per_purchase, pairs_window_days, pairs_share, train_from, validation_from
-    )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     if any(target.iterdir()):
@@ -251,6 +239,18 @@ def _check_positive(**settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
             raise DataError(f"`data.{name}` must be at least 1. Received: {value}.")
+
+
+def _check_periods(train_from: int | None, validation_from: int | None) -> None:
+    if validation_from is None:
+        raise DataError(
+            "`data.validation_from` must be given where there are impressions: a date as 2025-04-07. Received: nothing."
+        )
+    if train_from is not None and train_from >= validation_from:
+        raise DataError(
+            "`data.train_from` must lie before `data.validation_from`. "
+            f"Received: {readable(train_from)}, and {readable(validation_from)}."
+        )
 
 
 def _split(rows: ir.Table, train_from: int | None, validation_from: int) -> ir.Value:

@@ -67,7 +67,7 @@ class SparkWorkspace(Workspace):
             local = self._stack.enter_context(DuckDBWorkspace(self.scratch))
             table = local.read(form, filesystem, files)
             local.connection.raw_sql(f"COPY ({local.connection.compile(table)}) TO '{_escaped(path)}'")
-            return self._view(self._session.read.parquet(f"file://{path.resolve()}"))
+            return self._view(self._session.read.parquet(f"file://{path}"))
         return self._view(read_parquet(self._session, filesystem, files))
 
     def keep(self, table: ir.Table) -> ir.Table:
@@ -150,7 +150,7 @@ class SparkWorkspace(Workspace):
 
     def _written(self, frame: DataFrame) -> Path:
         """Write a table into the scratch folder, and make sure that this process sees all that executors wrote."""
-        path = self.scratch.resolve() / f"kept-{next(self._numbers)}"
+        path = self.scratch / f"kept-{next(self._numbers)}"
         written = Observation()
         frame.observe(written, functions.count(functions.lit(1)).alias("rows")).write.parquet(f"file://{path}")
         if sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet")) != written.get["rows"]:

@@ -92,13 +92,15 @@ def _listed(session: SparkSession, id_type: str, catalogue: Path, files: list[st
     items = pa.ipc.open_file(pa.memory_map(str(catalogue))).read_all().num_rows
     tasks = max(1, -(-items // _ITEMS_AT_ONCE))
 
+    places = {name: number for number, name in enumerate(files)}
+
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         table = pa.ipc.open_file(pa.memory_map(str(catalogue))).read_all().select(["item_id", "shard"])
         for batch in batches:
             for task in batch["id"].to_pylist():
                 rows = table.slice(task * _ITEMS_AT_ONCE, _ITEMS_AT_ONCE)
                 names = rows["shard"].combine_chunks()
-                numbers = np.array([files.index(name) for name in names.dictionary.to_pylist()], np.int64)
+                numbers = np.array([places[name] for name in names.dictionary.to_pylist()], np.int64)
                 yield pa.record_batch(
                     {"item_id": rows["item_id"].combine_chunks(), "file": numbers[names.indices.to_numpy()]}
                 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from tqdm import tqdm
 
+from mim_tf.data.engine_errors import said
 from mim_tf.data.record_files import FILES_AT_ONCE, RecordFiles
 from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN_ITEMS, RecordSchema, Shard
 from mim_tf.engine import Engine
@@ -171,12 +172,9 @@ def _told_by_spark() -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        text = str(error)
-        if bad_data := re.search(r"^mim_tf\.errors\.DataError: (.*)$", text, re.MULTILINE):
+        if bad_data := re.search(r"^mim_tf\.errors\.DataError: (.*)$", str(error), re.MULTILINE):
             raise DataError(bad_data[1]) from error
-        raised = re.findall(r"^[\w.]+(?:Error|Exception): .*$", text, re.MULTILINE)
-        said = raised[-1] if raised else " ".join(text.split())[:500]
-        raise StageError(f"Spark's job must end. Received: {said}") from error
+        raise StageError(f"Spark's job must end. Received: {said(error)}") from error
 
 
 def _in_order(parts: EmbeddedParts, dim: int) -> Iterator[Embedded]:

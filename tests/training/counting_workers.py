@@ -4,7 +4,6 @@ Without arguments it is the chief; with a cluster and a task it is that task. Wo
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from mim_tf.training.input_server import InputServer
+from tests.training.free_addresses import free_addresses
 
 EXAMPLES, BATCH, EPOCHS = 600, 10, 3
 
@@ -44,10 +44,7 @@ def epochs() -> tf.data.Dataset:
 
 def cluster() -> dict[str, list[str]]:
     """Two workers and a server at free ports."""
-    listeners = [socket.create_server(("", 0)) for _ in range(3)]
-    addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
-    for listener in listeners:
-        listener.close()
+    addresses = free_addresses(3)
     return {"worker": addresses[:2], "ps": addresses[2:]}
 
 

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.data.demo_shop import make_demo_shop
-from mim_tf.data.preparation import prepare
 from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.data.records import read_impressions
 from mim_tf.errors import DataError, SettingsError
 from mim_tf.settings import RankSettings
 from mim_tf.training import rank_input
 from mim_tf.training.rank_input import EpochPlan, distributed_impressions, training_sessions
+from tests.training.toy_sessions import write_records
 
 Batches = list[dict[str, np.ndarray]]
 FIELDS = ("user_id", "item_id", "timestamp", "label")
@@ -24,16 +23,7 @@ FIELDS = ("user_id", "item_id", "timestamp", "label")
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rank")
-    make_demo_shop(folder / "shop", items=50, users=60, days=20, searches=10)
-    prepare(
-        items=folder / "shop" / "items.parquet",
-        impressions=folder / "shop" / "impressions.parquet",
-        folder=folder / "records",
-        validation_from=1_735_689_600 + 15 * 86_400,
-        shards=5,
-    )
-    return folder / "records"
+    return write_records(tmp_path_factory.mktemp("rank"), shards=5)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.free_addresses import free_addresses
 from tests.training.toy_ranking import make_workdir
 
 pytestmark = [pytest.mark.slow, pytest.mark.legacy_keras]
@@ -23,14 +23,6 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rank")
     make_workdir(folder, ubm="dien", ubm_options={"auxiliary_weight": 0})  # its negatives would be of a replica
     return folder
-
-
-def free_addresses(count: int) -> list[str]:
-    listeners = [socket.create_server(("", 0)) for _ in range(count)]
-    addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return addresses
 
 
 def tasks_of(cluster: dict[str, list[str]]) -> list[str]:

@@ -15,16 +15,6 @@ from mim_tf.training.workers import Worker
 PATIENCE = 20.0  # seconds, of those who are to meet
 
 
-@pytest.fixture
-def addresses() -> tuple[str, ...]:
-    """Of three free ports."""
-    listeners = [socket.create_server(("", 0)) for _ in range(3)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return tuple(f"localhost:{port}" for port in ports)
-
-
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "_PAUSE_SECONDS", 0.02)

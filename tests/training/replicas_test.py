@@ -2,13 +2,14 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.training.free_addresses import free_addresses
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -34,14 +35,6 @@ def answer(process: subprocess.Popen[str]) -> Any:
     return json.loads(stdout.splitlines()[-1])
 
 
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
 def assert_as_one_replica(found: Differences) -> None:
     differences = {
         f"{case}: {what}": value for case, of in found.items() for what, value in of.items() if what != "moved"
@@ -59,7 +52,7 @@ def test_two_devices_train_as_one() -> None:
 
 
 def test_two_workers_train_as_one() -> None:
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    addresses = free_addresses(2)
     configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in range(2)]
     workers = [start(TF_CONFIG=json.dumps(config)) for config in configs]
     try:

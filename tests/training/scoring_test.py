@@ -6,26 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.data.demo_shop import make_demo_shop
-from mim_tf.data.preparation import prepare
 from mim_tf.data.records import read_impressions, read_sessions
 from mim_tf.interest import DIN
 from mim_tf.ranking import DeepCTR, HashedEmbedding, Ranker, RankingNetwork
 from mim_tf.settings import RankSettings
 from mim_tf.training.scoring import score, validation_sessions
+from tests.training.toy_sessions import write_records
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scoring")
-    make_demo_shop(folder / "shop", items=50, users=60, days=20, searches=10)
-    prepare(
-        items=folder / "shop" / "items.parquet",
-        impressions=folder / "shop" / "impressions.parquet",
-        folder=folder / "records",
-        validation_from=1_735_689_600 + 15 * 86_400,
-    )
-    return folder / "records"
+    return write_records(tmp_path_factory.mktemp("scoring"), shards=8)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mim_tf.data.demo_shop import make_demo_shop
+from tests.training.free_addresses import free_addresses
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +46,7 @@ class Pair:
         return [sys.executable, "-m", f"mim_tf.{module}", *run, *arguments]
 
     def start(self, stage: str = "pretrain") -> list[subprocess.Popen[str]]:
-        listeners = [socket.create_server(("", 0)) for _ in range(2)]
-        addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
-        for listener in listeners:
-            listener.close()
+        addresses = free_addresses(2)
         tasks = [
             json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
             for index in range(2)
@@ -134,10 +131,7 @@ def test_a_worker_lost_while_tensorflow_starts_does_not_keep_the_other_for_ever(
         "from mim_tf.training import strategies; strategies.meet = lambda *_: None; "
         "strategies.make_strategy('multi_worker', 3)"
     )
-    listeners = [socket.create_server(("", 0)) for _ in range(2)]
-    addresses = [f"localhost:{listener.getsockname()[1]}" for listener in listeners]
-    for listener in listeners:
-        listener.close()
+    addresses = free_addresses(2)
     task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 1}}
     environment = {**ENV, "TF_CONFIG": json.dumps(task)}
     run = subprocess.run(
