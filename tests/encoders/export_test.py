@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.encoders.conftest import FAMILIES, PRECISIONS, ROUNDING, make_toy
@@ -22,9 +23,12 @@ for model in folder.iterdir():
 """
 
 
-def test_bytes_and_strings_go_into_its_saved_model_where_our_code_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "families", [["vision-vit", "text-bert"], pytest.param(FAMILIES, marks=pytest.mark.slow)], ids=["two", "all"]
+)
+def test_bytes_and_strings_go_into_its_saved_model_where_our_code_is_not(tmp_path: Path, families: list[str]) -> None:
     expected = {}
-    for family in FAMILIES:
+    for family in families:
         for dtype in PRECISIONS:
             encoder, _, raw = make_toy(family, dtype)
             embed = tf.function(lambda raw, encoder=encoder: {"embedding": encoder.embed(raw)})

@@ -25,6 +25,8 @@ from tests.serving.publishing import bring_along, publish, wait_until, warmup_re
 COMMAND = [sys.executable, "-m", "mim_tf.serving"]
 # As a user starts it: without the log level that the tests set for themselves.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+PATIENCE = 300  # seconds, of a machine that does much else
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def started(models: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     source = "--models" if models.is_dir() else "--model-config-file"
     command = [*COMMAND, source, str(models), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    limit = threading.Timer(60, process.kill)  # a server that hangs fails the test instead of hanging it
+    limit = threading.Timer(PATIENCE, process.kill)  # a server that hangs fails the test instead of hanging it
     limit.start()
     try:
         yield process
@@ -63,7 +65,7 @@ def read_until(process: subprocess.Popen[str], start: str, stream: str = "stdout
     return lines
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@SIGNALS
 def test_a_signal_lets_running_requests_finish(
     process: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -83,11 +85,11 @@ def test_a_signal_lets_running_requests_finish(
         (tmp_path / "go").touch()
         assert running.result()["polls"] > 0
 
-    rest, log = process.communicate(timeout=20)
+    rest, log = process.communicate(timeout=PATIENCE)
     assert (process.returncode, rest, errors_in(log)) == (0, "", [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@SIGNALS
 def test_a_signal_while_the_models_are_loaded_ends_the_process(
     folder: Path, new: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -98,7 +100,7 @@ def test_a_signal_while_the_models_are_loaded_ends_the_process(
     with started(folder.parent) as process:
         wait_until((tmp_path / "started").exists)
         process.send_signal(number)
-        assert process.wait(timeout=20) == -number
+        assert process.wait(timeout=PATIENCE) == -number
 
 
 @pytest.mark.slow
@@ -133,7 +135,7 @@ def test_the_files_of_tf_serving_are_served_and_waiting_requests_finish(
             wait_until(lambda: queue() == "1.0")
             process.send_signal(signal.SIGTERM)
             np.testing.assert_array_equal(waiting.result()["embedding"], [[1.0, 2.0]])
-        _, log = process.communicate(timeout=20)
+        _, log = process.communicate(timeout=PATIENCE)
         assert (process.returncode, log) == (0, "Stopping: running requests are finished first.\n")
 
 
@@ -203,7 +205,7 @@ def test_new_versions_are_served_and_old_ones_leave_no_memory(tmp_path: Path) ->
 
         process.stderr.close()  # who reads the log is gone: the server ends all the same
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
 
 
 def resident(process: int) -> int:
@@ -214,7 +216,7 @@ def resident(process: int) -> int:
 
 def test_a_port_in_use_is_one_line_and_exit_1(server: Server, models: Path) -> None:
     command = [*COMMAND, "--models", str(models), "--port", str(server.port)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=ENVIRONMENT)
     assert done.returncode == 1
     (line,) = errors_in(done.stderr)
     assert line.startswith(f"error: Cannot listen on 127.0.0.1:{server.port}: another server has the port")

@@ -1,5 +1,6 @@
 """Stage 2 from prepared records to the item encoder it hands over: every variant and ablation by its setting."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workdirs(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Prepared and pre-trained, plain encoders that is, by the action that makes a pair."""
-    workdirs = {}
-    for action in ("purchase", "click"):
-        workdir = workdirs[action] = tmp_path_factory.mktemp(action)
+def workdir_of(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Prepared and pre-trained, plain encoders that is, by the action that makes a pair; each once."""
+
+    @functools.cache
+    def made(action: str) -> Path:
+        workdir = tmp_path_factory.mktemp(action)
         run_upstream(settings_of(shop, {"pairs_action": action}), workdir)
-    return workdirs
+        return workdir
+
+    return made
 
 
 def run_upstream(settings: Settings, workdir: Path) -> None:
@@ -97,10 +101,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], set[str], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_runs_from_its_settings(shop: Path, workdirs: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_every_variant_runs_from_its_settings(shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path, name: str) -> None:
     action, changes, there, not_there = VARIANTS[name]
-    metrics = run(shop, workdirs[action], tmp_path, **changes)
+    metrics = run(shop, workdir_of(action), tmp_path, **changes)
     assert ALWAYS | there <= set(metrics)
     assert not not_there & set(metrics)
     assert all(np.isfinite(list(metrics.values())))
@@ -111,17 +116,18 @@ def test_every_variant_runs_from_its_settings(shop: Path, workdirs: dict[str, Pa
     assert max(np.abs(a - b).max() for a, b in zip(start.get_weights(), tuned.vision.get_weights(), strict=True)) > 1e-4
 
 
-def test_the_negatives_are_as_many_as_the_paper_says(shop: Path, workdirs: dict[str, Path], tmp_path: Path) -> None:
-    metrics = run(shop, workdirs["purchase"], tmp_path, mask_false_negatives=False)
+@pytest.mark.slow
+def test_the_negatives_are_as_many_as_the_paper_says(shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path) -> None:
+    metrics = run(shop, workdir_of("purchase"), tmp_path, mask_false_negatives=False)
     # The mean of the steps since the evaluation after the fourth one: the queue of k = 2 batches is full.
     assert metrics["negatives"] == 2 * BATCH * (2 + 1) - 1
     assert metrics["false_negatives"] > 0
 
 
 def test_without_csft_the_item_encoder_is_stage_ones_and_sums(
-    shop: Path, workdirs: dict[str, Path], tmp_path: Path
+    shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    metrics = run(shop, workdirs["purchase"], tmp_path, epochs=0)
+    metrics = run(shop, workdir_of("purchase"), tmp_path, epochs=0)
     assert metrics["steps"] == 0
     assert metrics["start_mrr"] == metrics["held_out_mrr"]
     items: ItemEncoder = load_item_encoder(StageFolder(tmp_path, "csft"), "float32")
@@ -136,7 +142,7 @@ def test_without_csft_the_item_encoder_is_stage_ones_and_sums(
 @pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(
     shop: Path,
-    workdirs: dict[str, Path],
+    workdir_of: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -146,11 +152,11 @@ def test_a_killed_run_ends_as_one_that_was_not(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    expected = run(shop, workdirs["purchase"], whole, **changes)
+    expected = run(shop, workdir_of("purchase"), whole, **changes)
     with monkeypatch.context() as patched:
         patched.setattr(csft, "pair_retrieval", dying_the_second_time)
         with pytest.raises(KilledError):
-            run(shop, workdirs["purchase"], killed, **changes)
+            run(shop, workdir_of("purchase"), killed, **changes)
     metrics = csft.run(settings_of(shop, {}, **changes), killed)
     assert "continues at step 3 of" in capsys.readouterr().err
     speed = {"examples_per_second", "input_wait_share"}
@@ -198,9 +204,9 @@ def test_settings_that_make_no_sense_are_refused(shop: Path, changes: dict[str, 
         settings_of(shop, {}, **changes)
 
 
-def test_a_batch_that_does_not_divide_is_refused(shop: Path, workdirs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_batch_that_does_not_divide_is_refused(shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"`csft\.chunk_size` must divide the 16 examples of a replica"):
-        run(shop, workdirs["purchase"], tmp_path, chunk_size=5)
+        run(shop, workdir_of("purchase"), tmp_path, chunk_size=5)
 
 
 def test_pairs_are_needed_unless_nothing_is_trained(shop: Path, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def furthest(some: list[np.ndarray], others: list[np.ndarray]) -> float:
     return max(float(np.abs(one - other).max()) for one, other in zip(some, others, strict=True))
 
 
+@pytest.mark.slow
 def test_the_alignment_starts_from_what_the_adaptations_left(items: str, tmp_path: Path) -> None:
     adaptations = {"masked_language": ONE_EPOCH, "masked_image": ONE_EPOCH}
     hardly = {"image_text": ONE_EPOCH | {"learning_rate": 1e-9}}
@@ -101,6 +102,7 @@ def test_without_held_out_items_the_last_weights_are_handed_over(items: str, tmp
     assert metrics["image_text_steps"] == 3  # 60 items
 
 
+@pytest.mark.slow
 def test_an_adaptation_that_is_done_is_not_done_again(
     items: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
