@@ -13,6 +13,15 @@ from mim_tf.settings import TrainingSettings
 from mim_tf.training.trainer import Trainer
 from tests.encoders.conftest import FAMILIES, make_toy
 
+# With layer and with batch normalisation, of both directions and causal; the others take a minute together.
+QUICK = ("vision-vit", "vision-resnet", "text-bert", "text-gpt2")
+
+
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES])
+def family(request: pytest.FixtureRequest) -> str:
+    """Each family once."""
+    return str(request.param)
+
 
 def loss_and_gradients(encoder: Encoder, inputs: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
     @tf.function

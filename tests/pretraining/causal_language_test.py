@@ -92,15 +92,28 @@ def test_gradients_are_finite_differences(name: str) -> None:
         np.testing.assert_allclose((losses[0] - losses[1]) / 0.02, np.linalg.norm(gradient), rtol=0.02)
 
 
+def learn(model: CausalLanguage, batch: Batch, steps: int) -> None:
+    """Plain steps down the gradient, in one graph: eagerly they take twice as long."""
+    variables = model.trainable_variables
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            loss = model.losses_of(batch)["loss"]
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        for variable, gradient in zip(variables, gradients, strict=True):
+            variable.assign_sub(0.2 * tf.convert_to_tensor(gradient))
+
+    for _ in range(steps):
+        step()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_it_learns_and_leaves_another_encoder(name: str, dtype: str, tmp_path: Path) -> None:
     encoder, model, batch = make_model(name, dtype)
     before, projection = encoder.backbone.get_weights(), encoder.projection.get_weights()
-    variables = model.trainable_variables
-    for _ in range(20):
-        for variable, gradient in zip(variables, gradients_of(model, batch, variables), strict=True):
-            variable.assign_sub(0.2 * gradient)
+    learn(model, batch, steps=20)
     scalars = model.losses_of(batch)
     assert {scalar.dtype for scalar in scalars.values()} == {tf.float32}
     # A guess has a loss of log(vocabulary). By now it knows these few tokens.

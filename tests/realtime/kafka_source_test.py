@@ -4,12 +4,10 @@ import itertools
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from mim_tf.errors import DataError
 from mim_tf.realtime.kafka_source import KafkaSource
 
 OPTIONS = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "200", "topic.metadata.refresh.interval.ms": "200"}
@@ -20,13 +18,13 @@ class Cluster:
 
     def __init__(self) -> None:
         self.producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1})
-        (broker,) = self.producer.list_topics(timeout=10).brokers.values()
+        (broker,) = self.producer.list_topics(timeout=60).brokers.values()
         self.address = f"{broker.host}:{broker.port}"
 
     def send(self, topic: str, *values: str, key: str = "k") -> None:
         for value in values:
             self.producer.produce(topic, value.encode(), key=key.encode())
-        assert self.producer.flush(10) == 0
+        assert self.producer.flush(60) == 0
 
     def source(self, topic: str, **options: str) -> KafkaSource:
         return KafkaSource(f"kafka://{self.address}/{topic}", {**OPTIONS, **options})
@@ -35,7 +33,7 @@ class Cluster:
         """Messages that the group needs no more, of all partitions, as the broker says."""
         asking = Consumer({"bootstrap.servers": self.address, "group.id": "mim-realtime"})
         places = [TopicPartition(topic, partition) for partition in asking.list_topics(topic).topics[topic].partitions]
-        offsets = [place.offset for place in asking.committed(places, timeout=10)]
+        offsets = [place.offset for place in asking.committed(places, timeout=60)]
         asking.close()
         return sum(max(0, offset) for offset in offsets)
 
@@ -45,7 +43,7 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def read(source: KafkaSource, most: int, seconds: float = 30.0) -> list[str]:
+def read(source: KafkaSource, most: int, seconds: float = 60.0) -> list[str]:
     """So many messages, or what comes until it is drained."""
     got: list[str] = []
     end = time.monotonic() + seconds
@@ -74,7 +72,7 @@ def test_messages_come_in_order_and_again_until_they_are_acknowledged(cluster: C
     source.acknowledge()
     before = time.time()
     cluster.send("orders", "10")
-    (message,) = source.poll(1, 10)
+    (message,) = source.poll(1, 60)
     assert message.payload == b"10"
     assert re.fullmatch(r"orders\[\d\], offset 10", message.origin)
     assert before - 1 <= message.arrived <= time.time() + 1

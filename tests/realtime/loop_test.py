@@ -86,7 +86,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     monkeypatch.setattr(loop_module, "_LOOK", 0.001)
     setup = Setup(tmp_path, items=60)
     yield setup
-    setup.compactor.wait(10)
+    setup.compactor.wait(60)
 
 
 def test_once_takes_all_in(setup: Setup) -> None:
@@ -155,6 +155,6 @@ def test_stopping_commits_what_was_read(setup: Setup, monkeypatch: pytest.Monkey
 def test_the_store_is_compacted_beside(setup: Setup) -> None:
     setup.log.lines = [event(number, number) for number in range(200)]  # eight windows
     setup.loop.run(once=True)
-    setup.compactor.wait(10)
+    setup.compactor.wait(60)
     assert len(setup.store.versions) < 9
     assert setup.committed() == set(range(200))

@@ -19,9 +19,11 @@ from mim_tf.serving.server import Server
 from tests.realtime.pictures import event
 from tests.realtime.toy_center import ENV, FINGERPRINT, ToyCenter, expected
 
+PATIENCE = 300.0  # seconds, of a machine that does much else
+
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -66,13 +68,13 @@ def test_it_follows_the_folder_until_sigterm(tmp_path: Path) -> None:
         assert "mim_realtime_lag 0.0" in page(metrics)
         assert len(center.store) == 1  # the window is still open
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stdout.read() == "Ended: 1 committed.\n"
     assert center.held() == {1: (1, 0), 2: (2, 0)}
 
 
 def page(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -117,11 +119,11 @@ def save_served_encoder(folder: Path, fingerprint: str) -> None:
 @pytest.mark.slow
 def test_events_from_kafka(tmp_path: Path) -> None:
     producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1})
-    (broker,) = producer.list_topics(timeout=10).brokers.values()
+    (broker,) = producer.list_topics(timeout=60).brokers.values()
     for number in range(2, 300):
         producer.produce("items", event(number % 50 + 2, number, timestamp=number), key=str(number % 50).encode())
     producer.produce("items", b"poison")
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     center = ToyCenter(tmp_path, source=f"kafka://{broker.host}:{broker.port}/items")
     ended = center.run("--once")
     assert ended.stdout.splitlines()[-1] == "Ended: 298 committed, 1 dead.", ended.stderr

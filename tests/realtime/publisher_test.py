@@ -12,7 +12,7 @@ from tests.realtime.conftest import Tables
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -32,7 +32,7 @@ def publish(tables: Tables) -> Iterator[Callable[[int], Publisher]]:
     yield start
     for publisher in publishers:
         publisher.stop()
-        publisher.join(10)
+        publisher.join(60)
         assert not publisher.is_alive()
         assert publisher.error is None
 
@@ -88,5 +88,5 @@ def test_what_ends_a_publisher_is_known(tables: Tables, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(TableServer, "catch_up", broken)
     publisher.start()
-    publisher.join(10)
+    publisher.join(60)
     assert str(publisher.error) == "broken"

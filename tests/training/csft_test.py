@@ -103,7 +103,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], set[str], set[str]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_runs_from_its_settings(shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+def test_every_variant_runs_from_its_settings(
+    shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
     action, changes, there, not_there = VARIANTS[name]
     metrics = run(shop, workdir_of(action), tmp_path, **changes)
     assert ALWAYS | there <= set(metrics)
@@ -117,7 +119,9 @@ def test_every_variant_runs_from_its_settings(shop: Path, workdir_of: Callable[[
 
 
 @pytest.mark.slow
-def test_the_negatives_are_as_many_as_the_paper_says(shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_negatives_are_as_many_as_the_paper_says(
+    shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path
+) -> None:
     metrics = run(shop, workdir_of("purchase"), tmp_path, mask_false_negatives=False)
     # The mean of the steps since the evaluation after the fourth one: the queue of k = 2 batches is full.
     assert metrics["negatives"] == 2 * BATCH * (2 + 1) - 1

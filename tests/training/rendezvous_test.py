@@ -12,13 +12,13 @@ from mim_tf.training import rendezvous
 from mim_tf.training.rendezvous import meet
 from mim_tf.training.workers import Worker
 
-PATIENCE = 20.0  # seconds, of those who are to meet
+PATIENCE = 60.0  # seconds, of those who are to meet, on a machine that does much else
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(rendezvous, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(rendezvous, "_ANSWER_SECONDS", 1.0)
 
 
 class Coming(threading.Thread):
@@ -81,10 +81,10 @@ def test_all_go_once_the_last_one_has_come(addresses: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_who_came_names_who_is_missing(addresses: tuple[str, ...], index: int) -> None:
-    patience = [4.0, 4.0]
-    patience[index] = 1.5
+    patience = [5.0, 5.0]
+    patience[index] = 3.0
     both = [Coming(Worker(number, addresses), patience[number]) for number in range(2)]
-    assert joined(*both)[index].startswith(f"1 of 3 workers did not come within 1.5 s: {addresses[2]}. Start the same")
+    assert joined(*both)[index].startswith(f"1 of 3 workers did not come within 3 s: {addresses[2]}. Start the same")
 
 
 def test_a_missing_chief_is_named(addresses: tuple[str, ...]) -> None:
@@ -110,7 +110,7 @@ def test_a_chief_that_is_about_to_end_is_not_taken_for_a_new_one(addresses: tupl
             with caller:
                 caller.sendall(answer)
                 caller.recv(64)  # its number
-                worker.join(0.4 if not answer else 0)  # longer than an answer may take
+                worker.join(1.2 if not answer else 0)  # longer than an answer may take
         assert worker.is_alive()
     assert joined(worker, Coming(Worker(0, addresses[:2]))) == ["", ""]
 

@@ -117,9 +117,7 @@ def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, victim
     workers = pair.start()
     pair.wait(lambda: pair.steps_saved() > 0)
     workers[victim].kill()
-    start = time.monotonic()
     _, error = outputs(workers)[1 - victim]
-    assert time.monotonic() - start < 120
     assert workers[1 - victim].returncode == 1, error
     assert "another worker is lost. Run the same command again" in error
     assert "Traceback" not in error

@@ -14,6 +14,7 @@ from mim_tf.training import workers
 from mim_tf.training.workers import ALONE, Worker, await_finish, await_servers, outlast_chief, worker_of
 
 TWO = ["host0:2222", "host1:2222"]
+PATIENCE = 60.0  # seconds, of a machine that does much else
 
 
 def config(addresses: Any = TWO, index: Any = 1, kind: str = "worker", **others: Any) -> str:
@@ -124,14 +125,15 @@ def test_a_server_whose_chief_does_not_come_says_so(addresses: tuple[str, ...]) 
 
 
 def test_a_server_ends_after_its_chief(addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_GONE_SECONDS", 0.1)
-    chief = socket.create_server(("", int(addresses[0].rpartition(":")[2])))
-    server = threading.Thread(target=outlast_chief, args=(Worker(1, addresses, "ps 0"), 5))
-    server.start()
-    server.join(1.5)
-    assert server.is_alive()
-    chief.close()
-    server.join(5)
+    monkeypatch.setattr(workers, "_GONE_SECONDS", 1.0)
+    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))) as chief:
+        chief.settimeout(PATIENCE)
+        server = threading.Thread(target=outlast_chief, args=(Worker(1, addresses, "ps 0"), PATIENCE))
+        server.start()
+        for _ in range(3):  # it has come, and looks again and again
+            chief.accept()[0].close()
+        assert server.is_alive()
+    server.join(PATIENCE)
     assert not server.is_alive()
 
 
@@ -147,7 +149,7 @@ def test_a_worker_stays_until_its_chief_has_finished(
         worker.join(2.5)
         assert worker.is_alive()
         written.set()
-        worker.join(5)
+        worker.join(PATIENCE)
     assert not worker.is_alive()
 
 
@@ -173,17 +175,15 @@ def test_a_chief_that_is_gone_before_it_has_finished_is_named(
 
 
 def test_a_missing_server_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
-    start = time.monotonic()
     with (
         socket.create_server(("", int(addresses[1].rpartition(":")[2]))),
         pytest.raises(StageError, match=rf"1 of 3 tasks did not come within 0\.5 s: {addresses[2]}\. Start"),
     ):
         await_servers(Worker(0, addresses, "chief 0"), 0.5)
-    assert 0.5 <= time.monotonic() - start < 3
 
 
 def test_a_chief_goes_on_once_all_servers_answer(addresses: tuple[str, ...]) -> None:
-    chief = threading.Thread(target=await_servers, args=(Worker(0, addresses, "chief 0"), 20))
+    chief = threading.Thread(target=await_servers, args=(Worker(0, addresses, "chief 0"), PATIENCE))
     with ExitStack() as servers:
         servers.callback(chief.join)
         for number, address in enumerate(addresses[1:]):
@@ -192,7 +192,7 @@ def test_a_chief_goes_on_once_all_servers_answer(addresses: tuple[str, ...]) -> 
                 chief.join(1)
                 assert chief.is_alive(), "one of two does not answer"
             servers.enter_context(socket.create_server(("", int(address.rpartition(":")[2]))))
-        chief.join(10)
+        chief.join(PATIENCE)
         assert not chief.is_alive()
 
 

@@ -203,19 +203,17 @@ def test_waiting_ends_when_the_server_comes_up(models: Path, free_port: int) -> 
     late.start()
     try:
         with Client(f"127.0.0.1:{free_port}", timeout=1) as client:
-            assert client.wait_until_ready("ranker", timeout=20) == 10
+            assert client.wait_until_ready("ranker", timeout=60) == 10
     finally:
         late.join()
         server.stop()
 
 
 def test_waiting_gives_up_and_says_why(client: Client, free_port: int) -> None:
-    start = time.monotonic()
     with (
         Client(f"127.0.0.1:{free_port}") as nobody,
-        pytest.raises(ServingError, match=r'model "ranker" was not ready within 0\.3 s: .*UNAVAILABLE'),
+        pytest.raises(ServingError, match=r'model "ranker" was not ready within 1 s: .*UNAVAILABLE'),
     ):
-        nobody.wait_until_ready("ranker", timeout=0.3)
-    with pytest.raises(ServingError, match=r"not ready within 0\.3 s: .*Could not find any versions of model nobody"):
-        client.wait_until_ready("nobody", timeout=0.3)
-    assert time.monotonic() - start < 3
+        nobody.wait_until_ready("ranker", timeout=1)
+    with pytest.raises(ServingError, match=r"not ready within 1 s: .*Could not find any versions of model nobody"):
+        client.wait_until_ready("nobody", timeout=1)

@@ -29,7 +29,7 @@ def request(spec: str) -> get_model_status_pb2.GetModelStatusRequest:
 
 @pytest.mark.parametrize("spec", ['name: "ranker"', 'name: "ranker" version { value: 10 }'])
 def test_the_version_served_is_available(stub: Any, spec: str) -> None:
-    (status,) = stub.GetModelStatus(request(spec), timeout=10).model_version_status
+    (status,) = stub.GetModelStatus(request(spec), timeout=60).model_version_status
     assert status.version == 10
     assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
     assert status.status.error_code == 0
@@ -46,7 +46,7 @@ def test_the_version_served_is_available(stub: Any, spec: str) -> None:
 )
 def test_a_model_that_is_not_there(stub: Any, spec: str, code: grpc.StatusCode, message: str) -> None:
     with pytest.raises(grpc.RpcError, match=message) as refusal:
-        stub.GetModelStatus(request(spec), timeout=10)
+        stub.GetModelStatus(request(spec), timeout=60)
     assert refusal.value.code() == code
 
 

@@ -35,12 +35,12 @@ def request(inputs: dict[str, Any], spec: str = 'name: "ranker"', **fields: Any)
 
 def refused(call: Any, message: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError, match="StatusCode") as refusal:
-        call(message, timeout=10)
+        call(message, timeout=60)
     return refusal.value.code(), refusal.value.details()
 
 
 def test_predict_gives_the_numbers_of_a_direct_call(stub: Any, models: Path, rows: dict[str, np.ndarray]) -> None:
-    response = stub.Predict(request(rows), timeout=10)
+    response = stub.Predict(request(rows), timeout=60)
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["score"]), [10.0, 14.0])
     assert list(tf.make_ndarray(response.outputs["query"])) == [b"red!", "schön!".encode()]
 
@@ -50,17 +50,17 @@ def test_predict_gives_the_numbers_of_a_direct_call(stub: Any, models: Path, row
 
 
 def test_the_answer_says_which_model_version_and_signature(stub: Any, rows: dict[str, np.ndarray]) -> None:
-    spec = stub.Predict(request(rows), timeout=10).model_spec
+    spec = stub.Predict(request(rows), timeout=60).model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("ranker", 10, "serving_default")
 
 
 def test_the_version_that_is_served_may_be_asked_for(stub: Any, rows: dict[str, np.ndarray]) -> None:
-    response = stub.Predict(request(rows, 'name: "ranker" version { value: 10 }'), timeout=10)
+    response = stub.Predict(request(rows, 'name: "ranker" version { value: 10 }'), timeout=60)
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["score"]), [10.0, 14.0])
 
 
 def test_the_output_filter_is_honoured(stub: Any, rows: dict[str, np.ndarray]) -> None:
-    response = stub.Predict(request(rows, output_filter=["score"]), timeout=10)
+    response = stub.Predict(request(rows, output_filter=["score"]), timeout=60)
     assert list(response.outputs) == ["score"]
 
 
@@ -147,7 +147,7 @@ def test_the_last_value_is_repeated_where_values_are_missing(stub: Any) -> None:
     message = request({"item_id": np.array([7])}, 'name: "ranker" signature_name: "lookup"')
     message.inputs["item_id"].Clear()
     text_format.Merge("dtype: DT_INT64 tensor_shape { dim { size: 3 } } int64_val: 7", message.inputs["item_id"])
-    response = stub.Predict(message, timeout=10)
+    response = stub.Predict(message, timeout=60)
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["embedding"]), [[1, 2]] * 3)
 
 
@@ -203,13 +203,13 @@ def test_a_long_error_is_shortened_to_what_a_header_carries(stub: Any) -> None:
 
 def test_the_server_lives_on_after_errors(stub: Any, rows: dict[str, np.ndarray]) -> None:
     refused(stub.Predict, request({}))
-    assert stub.Predict(request(rows), timeout=10).outputs
+    assert stub.Predict(request(rows), timeout=60).outputs
 
 
 def test_metadata_is_what_the_saved_model_says(stub: Any, models: Path) -> None:
     message = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     message.model_spec.name = "other"
-    response = stub.GetModelMetadata(message, timeout=10)
+    response = stub.GetModelMetadata(message, timeout=60)
     found = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(found)
 

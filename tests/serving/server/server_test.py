@@ -61,7 +61,7 @@ def test_a_stopped_server_answers_no_more_and_frees_its_port(models: Path) -> No
     port = server.port
     server.stop()
     with (
-        Client(f"127.0.0.1:{port}", timeout=1) as client,
+        Client(f"127.0.0.1:{port}", timeout=60) as client,
         pytest.raises(ServingError, match=f"UNAVAILABLE.*Is the server running at 127.0.0.1:{port}"),
     ):
         client.model_status("ranker")
@@ -99,7 +99,7 @@ def test_stop_waits_for_joined_requests_no_longer_than_its_grace(models: Path, m
 
     def blocked(servable: Servable, signature_name: str, tensors: Tensors) -> Tensors:
         started.set()
-        go.wait(20)
+        go.wait(60)
         ended.set()
         return tensors
 
@@ -281,7 +281,7 @@ def test_a_port_in_use_gives_back_the_other(server: Server, models: Path) -> Non
     with pytest.raises(ServingError, match=rf"Cannot listen on 127\.0\.0\.1:{server.port}"):
         second.start()
     with pytest.raises(ConnectionRefusedError, match="refused"):
-        socket.create_connection(("127.0.0.1", second.rest_port), timeout=10)
+        socket.create_connection(("127.0.0.1", second.rest_port), timeout=60)
 
 
 def test_a_rest_port_in_use_is_refused(server: Server, models: Path) -> None:
@@ -296,7 +296,7 @@ def test_after_the_end_no_port_is_open(folder: Path, rest_port: int | None) -> N
         ports = [port for port in (server.port, server.rest_port) if port is not None]
     for port in ports:
         with pytest.raises(ConnectionRefusedError, match="refused"):
-            socket.create_connection(("127.0.0.1", port), timeout=10)
+            socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def test_joined_requests_over_grpc_get_their_own_answers(models: Path) -> None:
