@@ -104,7 +104,7 @@ def poll_until(condition: Callable[[], bool], got: dict[KafkaSource, list[str]])
 
 
 def acknowledge_until(offset: int, cluster: Cluster, got: dict[KafkaSource, list[str]]) -> None:
-    """Acknowledge what each of them read until the group's offsets add up to that: a change of hands takes some back."""
+    """Acknowledge what each of them read until the group's offsets add up to that: hand-overs take some back."""
 
     def there() -> bool:
         for source in got:
