@@ -23,6 +23,11 @@ from tests.training.toy_training import EPOCH, KilledError, Toy, fit, score_of, 
 STEPS = 3 * EPOCH
 
 
+def slowly(*cases: Any) -> list[Any]:
+    """The same once more: each training is built and traced anew."""
+    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.fixture(autouse=True)
 def short_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 5 steps, of 30 in all."""
@@ -62,7 +67,7 @@ def tensors(folder: Path) -> dict[str, dict[int, float]]:
 
 @pytest.mark.parametrize(
     ("options", "kills"),
-    [({}, (0, 9)), ({"averaging": 0.9}, (10, 22)), ({"averaging": 0.9, "evaluate": score_of}, (6, 14, 29))],
+    [({"averaging": 0.9, "evaluate": score_of}, (6, 14, 29)), *slowly(({}, (0, 9)), ({"averaging": 0.9}, (10, 22)))],
 )
 def test_a_killed_training_ends_as_one_that_was_not(
     tmp_path: Path, options: dict[str, Any], kills: tuple[int, ...]
@@ -85,7 +90,7 @@ def test_a_killed_training_ends_as_one_that_was_not(
             assert metrics[name] == expected[name]
 
 
-@pytest.mark.parametrize("at", [0, 9, 10, 19, 20, 28, 30])
+@pytest.mark.parametrize("at", [9, 20, 30, *slowly(0, 10, 19, 28)])
 def test_killed_around_an_evaluation_the_best_weights_are_still_the_best(folder: Path, at: int) -> None:
     """Scores rise and fall; the kill comes in the evaluation itself, before or after a checkpoint of that step."""
     scores = {9: 3.0, 10: 1.0, 19: 2.0, 20: 5.0, 28: 4.0, 30: 3.5}
@@ -120,7 +125,7 @@ def step_of(objective: Toy) -> int:
     return int(objective.step.numpy())
 
 
-@pytest.mark.parametrize("kill", [0, 3, 12, 29])
+@pytest.mark.parametrize("kill", [0, 12, *slowly(3, 29)])
 def test_the_start_is_measured_once_whenever_the_training_is_killed(folder: Path, kill: int) -> None:
     measured: list[int] = []
 
@@ -136,7 +141,7 @@ def test_the_start_is_measured_once_whenever_the_training_is_killed(folder: Path
     assert tensors(folder)["held_out_weight"][0] == pytest.approx(metrics["start_weight"], rel=1e-6)
 
 
-@pytest.mark.parametrize("kill", [None, 2, 12])
+@pytest.mark.parametrize("kill", [12, *slowly(None, 2)])
 def test_what_a_training_starts_from_may_be_the_best(folder: Path, kill: int | None) -> None:
     def evaluate(objective: Toy) -> Evaluation:
         return Evaluation(-step_of(objective), {"step": step_of(objective)})
@@ -203,9 +208,7 @@ def test_the_final_evaluation_comes_after_a_kill_in_it(folder: Path) -> None:
     ("moment", "number", "stops"),
     [
         ("step", signal.SIGTERM, "1[34]"),
-        ("evaluation", signal.SIGTERM, "15"),
-        ("start", signal.SIGTERM, "1"),
-        ("step", signal.SIGINT, "1[34]"),
+        *slowly(("evaluation", signal.SIGTERM, "15"), ("start", signal.SIGTERM, "1"), ("step", signal.SIGINT, "1[34]")),
     ],
 )
 def test_a_signal_ends_the_step_saves_and_the_same_again_continues(
