@@ -70,7 +70,7 @@ def test_a_store_on_s3(bucket: str) -> None:
         subprocess.Popen([sys.executable, "-c", RIVAL, str(writer)], stdout=subprocess.PIPE, text=True)
         for writer in (1, 2, 3)
     ]
-    said = [json.loads(line) for writer in writers for line in writer.communicate(timeout=120)[0].splitlines()]
+    said = [json.loads(line) for writer in writers for line in writer.communicate(timeout=300)[0].splitlines()]
     expected = {1: 1, 2: 1, 3: 1}
     for _, ids, value in sorted(said):
         expected |= dict.fromkeys(ids, value)

@@ -87,7 +87,7 @@ def test_rival_writers_lose_nothing_and_share_no_row(tmp_path: Path, start: Call
     store, rounds = EmbeddingStore.create(tmp_path / "store.lance", id_type="int64", dim=2), 8
     writers = [start(RIVAL, store.path, str(number), str(rounds)) for number in (1, 2, 3)]
     let_go_at_once(writers)
-    commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=60)[0].splitlines())
+    commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=300)[0].splitlines())
     assert [writer.returncode for writer in writers] == [0, 0, 0]
 
     assert [version for version, _, _ in commits] == list(range(2, 2 + 3 * rounds))  # version 1 is the empty store
@@ -109,7 +109,7 @@ def test_compaction_beside_writers_loses_nothing(tmp_path: Path, start: Callable
         time.sleep(0.02)
     store.compact(keep_versions=2)
     assert len(store.versions) == 2
-    commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=60)[0].splitlines())
+    commits = sorted(json.loads(line) for writer in writers for line in writer.communicate(timeout=300)[0].splitlines())
     assert len(commits) == 24
     expected: dict[int, list[float]] = {}
     for _, item_ids, embeddings in commits:
@@ -129,7 +129,7 @@ def test_a_killed_writer_leaves_whole_versions_only(
         seen = [int(reply(writer)) for _ in range(commits)][-1]
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=300)
         assert store.version >= seen
     for version in store.versions[1:]:
         stored = store.read(version)

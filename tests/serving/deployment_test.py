@@ -49,7 +49,7 @@ def built(folder: Path) -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not on the PATH")
     command = ["kubectl", "kustomize", folder]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     return list(yaml.safe_load_all(text))
 
 

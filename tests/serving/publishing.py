@@ -17,7 +17,7 @@ def publish(saved: Path, version: Path) -> Path:
     return aside.rename(version)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
     """Returns when something holds; fails if it does not in time."""
     end = time.monotonic() + seconds
     while not holds():

@@ -132,7 +132,7 @@ def rest_port() -> Iterator[int]:
 def healthy(model: str, port: int) -> bool:
     environment = os.environ | {"MODEL": model, "REST_PORT": str(port)}
     command = ["bash", TF_SERVING / "health.sh"]
-    return subprocess.run(command, check=False, env=environment, capture_output=True, timeout=60).returncode == 0
+    return subprocess.run(command, check=False, env=environment, capture_output=True, timeout=300).returncode == 0
 
 
 def test_a_server_is_healthy_when_its_model_is_loaded() -> None:

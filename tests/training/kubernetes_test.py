@@ -38,7 +38,7 @@ def built(folder: str) -> list[Document]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not on the PATH")
     command = ["kubectl", "kustomize", str(FOLDER / folder)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     return list(yaml.safe_load_all(text))
 
 
@@ -155,7 +155,7 @@ def test_a_job_makes_lost_pods_anew(folder: str) -> None:
         for rule in spec["podFailurePolicy"]["rules"]
     ]
     assert rules == [("Ignore", "DisruptionTarget"), ("Ignore", [128 + signal.SIGTERM]), ("FailJob", [2])]
-    wrong = subprocess.run([sys.executable, "-m", "mim_tf.train"], capture_output=True, check=False, timeout=120)
+    wrong = subprocess.run([sys.executable, "-m", "mim_tf.train"], capture_output=True, check=False, timeout=300)
     assert wrong.returncode == 2
 
 

@@ -75,7 +75,7 @@ def stop_when(happens: Callable[[], bool], given: list[str]) -> None:
     try:
         wait_until(happens)
         process.send_signal(signal.SIGTERM)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()

@@ -79,7 +79,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             ports += [int(port) for port in re.findall(r"on 127\.0\.0\.1:(\d+)", line)]
         yield Running(process.pid, port=ports[1], rest_port=ports[0])
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
 
 
 def call(channel: grpc.Channel, data: bytes) -> grpc.Future:
