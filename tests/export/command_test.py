@@ -29,6 +29,7 @@ def export(
     return [str(Path(line).relative_to(to)) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_folders_are_printed(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,6 +42,7 @@ def test_the_folders_are_printed(
         assert (tmp_path / folder / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_inspect_tells_what_a_version_holds(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

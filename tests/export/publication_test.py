@@ -14,7 +14,9 @@ from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
 from tests.export.toy_run import PADDING, expected, impressions, make_run
 
-pytestmark = pytest.mark.legacy_keras
+# Every model that is published passes its gate, in processes of its own.
+pytestmark = [pytest.mark.legacy_keras, pytest.mark.slow]
+of_integers = pytest.mark.parametrize("run", ["int64"], indirect=True)
 
 # Asks all shards for all items: where a shard does not know one, its vector is zero.
 IN_ANOTHER_PROCESS = """
@@ -51,7 +53,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return settings, folder, request.param
 
 
-@pytest.mark.slow
 def test_a_process_with_tensorflow_alone_gives_the_training_models_numbers(
     run: tuple[Settings, Path, str], tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def store_of(folder: Path) -> EmbeddingStore:
     return EmbeddingStore(folder / "represent" / "store.lance")
 
 
+@of_integers
 def test_what_a_restarted_server_catches_up_from_is_kept(run: tuple[Settings, Path, str]) -> None:
     from mim_tf.export.publication import publish_shards
 
@@ -90,6 +92,7 @@ def test_what_a_restarted_server_catches_up_from_is_kept(run: tuple[Settings, Pa
     assert store.tags["ranker-3"] == store.version
 
 
+@of_integers
 def test_what_fails_leaves_neither_folders_nor_a_tag(
     run: tuple[Settings, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def test_what_fails_leaves_neither_folders_nor_a_tag(
     assert store_of(folder).tags == before
 
 
+@of_integers
 def test_a_model_that_answers_otherwise_is_not_published(
     run: tuple[Settings, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +162,7 @@ def test_every_signature_is_warmed_up_and_every_model_says_what_it_came_from(
     assert not told["gate"]["untested"]
 
 
+@of_integers
 @pytest.mark.parametrize("taken", ["ranker_table_0", "ranker_table_1", "ranker"])
 def test_a_part_that_cannot_appear_keeps_the_others_away(
     run: tuple[Settings, Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
@@ -181,6 +186,7 @@ def test_a_part_that_cannot_appear_keeps_the_others_away(
     assert store_of(folder).tags == before
 
 
+@of_integers
 def test_what_cannot_be_sharded_is_refused(run: tuple[Settings, Path, str], tmp_path: Path) -> None:
     from mim_tf.export.publication import publish_shards
 

@@ -19,7 +19,8 @@ from mim_tf.serving.server import Server
 from mim_tf.settings import Settings
 from tests.export.toy_run import PADDING, UNKNOWN, Rows, expected, impressions, make_run
 
-pytestmark = pytest.mark.legacy_keras
+# The same without a training model and its exports is in open_ranker_test.py.
+pytestmark = [pytest.mark.legacy_keras, pytest.mark.slow]
 
 SHARDS = 2
 
