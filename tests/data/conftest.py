@@ -109,8 +109,7 @@ def tabled(workspace: Workspace) -> Callable[[pd.DataFrame], Any]:
     return table
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def toy_shop(folder: Path) -> Shop:
     """Days collide, users buy the same item twice, and one user never buys."""
     random = np.random.default_rng(1)
     items = pd.DataFrame(
@@ -131,4 +130,10 @@ def shop(tmp_path: Path) -> Shop:
         }
     )
     impressions.loc[impressions.user_id == 6, "label"] = 0
-    return Shop(tmp_path, items, impressions)
+    return Shop(folder, items, impressions)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """One that a test may change."""
+    return toy_shop(tmp_path)

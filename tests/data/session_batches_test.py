@@ -14,7 +14,7 @@ from mim_tf.data.record_schema import TRAIN, RecordSchema
 from mim_tf.data.records import read_impressions, read_sessions
 from mim_tf.data.session_batches import rows_in
 from mim_tf.errors import DataError
-from tests.data.conftest import VALIDATION_FROM, Shop
+from tests.data.conftest import VALIDATION_FROM, toy_shop
 
 SECONDS = 100
 ROWS = 700
@@ -37,8 +37,10 @@ def log() -> pd.DataFrame:
     return frame.assign(query_embedding=[[float(query), -1.0] for query in frame["query"]])
 
 
-@pytest.fixture
-def folder(shop: Shop, log: pd.DataFrame) -> Path:
+@pytest.fixture(scope="module")
+def folder(log: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of the log, which nothing changes."""
+    shop = toy_shop(tmp_path_factory.mktemp("shop"))
     shop.impressions = log
     settings = shop.settings(impression_features=["query"], session_seconds=SECONDS, history_length=3, pairs_share=0)
     prepare(**settings)

@@ -114,9 +114,12 @@ KINDS = {
     },
     "no content": {"id_type": "string", "ubm": "average", "content": False, "fusion": False, "query": False},
 }
+QUICK = ("int64", "string, contents given")  # each of them is saved and loaded with all its signatures
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module", params=[kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     return Served(tmp_path_factory.mktemp("model"), **KINDS[request.param])
 

@@ -25,7 +25,9 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "twin alone": lambda **kwargs: TWIN(time_dim=0, category_dim=0, **kwargs),
     "twin of two": lambda **kwargs: TWIN(top_k=2, **kwargs),
 }
-EACH = pytest.mark.parametrize("name", sorted(VARIANTS))
+EACH = pytest.mark.parametrize(
+    "name", [name if name in UBMS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(VARIANTS)]
+)
 Inputs = dict[str, np.ndarray]
 
 

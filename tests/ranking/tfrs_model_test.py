@@ -44,7 +44,9 @@ def batches(impressions: dict[str, np.ndarray]) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(impressions).batch(64)
 
 
-@pytest.mark.parametrize("ubm", ["average", "bst", "dien", "din", "sim", "twin"])
+@pytest.mark.parametrize(
+    "ubm", ["average", "sim", *(pytest.param(ubm, marks=pytest.mark.slow) for ubm in ("bst", "dien", "din", "twin"))]
+)
 def test_content_taste_is_learnt(ubm: str, impressions: dict[str, np.ndarray]) -> None:
     from mim_tf.metrics import auc
     from mim_tf.ranking.row_sparse_adam import RowSparseAdam
