@@ -26,7 +26,7 @@ serve-check: demo
 
 # Keras 3 and tf_keras cannot share a process (ARCHITECTURE.md): once in each. Files in their order, not the ones with the
 # fewest tests last: those are the longest, and would leave a core idle.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 test: .venv/installed .venv-moto/installed
 	$(PYTEST) -m "not slow"
 	TF_USE_LEGACY_KERAS=1 $(PYTEST) -m "not slow"

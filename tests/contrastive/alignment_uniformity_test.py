@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from mim_tf.contrastive import alignment, uniformity
 
-pytestmark = pytest.mark.both_kerases
-
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

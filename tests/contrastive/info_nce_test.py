@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from mim_tf.contrastive import FurtherNegatives, info_nce
 
-pytestmark = pytest.mark.both_kerases
-
 
 def numpy_info_nce(queries, candidates, positives, temperature, excluded):
     """Equation (5) one query at a time, in float64, without a log-sum-exp trick."""

@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from mim_tf.contrastive import pair_sigmoid
 
-pytestmark = pytest.mark.both_kerases
-
 POSITIVES = np.array([4, 0, 2])
 Loss = Callable[..., np.ndarray]
 

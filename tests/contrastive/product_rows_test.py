@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from mim_tf.contrastive.product_rows import product_rows
 
-pytestmark = pytest.mark.both_kerases
-
 COLUMNS, DIM = 9, 5
 
 

@@ -78,7 +78,7 @@ def test_every_item_is_followed_from_a_miss_to_its_score(
         assert one.seconds > 0.5
         assert one.arrived == pytest.approx(0.2 * (one.item.item_id - 100), abs=30)
     assert measured.failed == 0
-    assert len(measured.requests) > 10
+    assert len(measured.requests) > 2
 
 
 CANDIDATES = {"item_id": np.array([1, 1]), "category": np.array([b"a", b"b"], object)}

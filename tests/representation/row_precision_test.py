@@ -1,11 +1,8 @@
 """Rows in half precision and in 8 bits, against NumPy."""
 
 import numpy as np
-import pytest
 
 from mim_tf.representation.row_precision import cosine_errors, dequantise, quantise
-
-pytestmark = pytest.mark.both_kerases
 
 ROWS = np.random.default_rng(0).normal(size=(500, 64)) * np.geomspace(1e-3, 1e3, 500)[:, np.newaxis]
 

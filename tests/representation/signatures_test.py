@@ -12,8 +12,6 @@ import tensorflow as tf
 from mim_tf.representation import EmbeddingTable, StoredEmbeddings
 from mim_tf.representation.signatures import table_signatures
 
-pytestmark = pytest.mark.both_kerases
-
 DIM, VERSION = 2, 4
 ITEMS = {"int64": np.array([3, 10**12, -7]), "string": np.array(["mug", "dress", "ü"], object)}
 NEW = {"int64": [5, 6], "string": ["cup", "hat"]}

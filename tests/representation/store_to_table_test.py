@@ -9,7 +9,6 @@ import tensorflow as tf
 from mim_tf.representation import EmbeddingStore, EmbeddingTable
 from mim_tf.representation.slots import shards_of
 
-pytestmark = pytest.mark.both_kerases
 ITEMS = 30  # ids are drawn from these
 
 

@@ -9,8 +9,6 @@ import tensorflow as tf
 from mim_tf.representation import DistributedTable, EmbeddingTable
 from mim_tf.representation.item_keys import item_keys, spread
 
-pytestmark = pytest.mark.both_kerases
-
 INT_IDS = np.array([7, 2**60 + 1, -5, 0])
 STRING_IDS = np.array(["sku-1", "ü", "sku-2", "0"], dtype=object)
 ROWS = np.arange(8, dtype=np.float32).reshape(4, 2) + 1

@@ -12,8 +12,6 @@ import tensorflow as tf
 
 from mim_tf.representation import EmbeddingTable
 
-pytestmark = pytest.mark.both_kerases
-
 DIM = 16
 KNOWN = np.array([3, 10**12, -7])
 

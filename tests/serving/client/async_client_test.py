@@ -15,8 +15,8 @@ from tests.serving.scripted import Scripted, sent, serving
 
 def test_it_answers_as_the_other_client(address: str, rows: dict[str, np.ndarray]) -> None:
     async def asked() -> None:
-        async with AsyncClient(address, timeout=20) as client:
-            assert await client.wait_until_ready("ranker", timeout=20) == 10
+        async with AsyncClient(address, timeout=60) as client:
+            assert await client.wait_until_ready("ranker", timeout=60) == 10
             assert await client.model_status("ranker") == {10: "AVAILABLE"}
             signatures = await client.signatures("ranker")
             assert (

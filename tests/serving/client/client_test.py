@@ -132,7 +132,7 @@ def test_a_late_answer_names_the_timeout(address: str, tmp_path: Path) -> None:
 
 def test_a_version_is_asked_for_by_number_or_label() -> None:
     script = Scripted()
-    with serving(script) as address, Client(address, timeout=20) as client:
+    with serving(script) as address, Client(address, timeout=60) as client:
         client.predict("m", {"x": 7}, version=3)
         client.predict("m", {"x": 7}, label="canary")
         client.predict("m", {"x": 7})

@@ -28,13 +28,13 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def ask(address: str, tls: Tls | None) -> Any:
-    with Client(address, tls=tls, timeout=20, attempts=1) as client:
+    with Client(address, tls=tls, timeout=60, attempts=1) as client:
         return client.predict("m", {"x": 7})["x"]
 
 
 def ask_async(address: str, tls: Tls | None) -> Any:
     async def awaited() -> Any:
-        async with AsyncClient(address, tls=tls, timeout=20, attempts=1) as client:
+        async with AsyncClient(address, tls=tls, timeout=60, attempts=1) as client:
             return (await client.predict("m", {"x": 7}))["x"]
 
     return asyncio.run(awaited())
@@ -72,7 +72,7 @@ def test_another_servers_certificate_is_not_believed(asked: Ask, ours: Authority
 def test_who_is_not_believed_is_not_asked_again(ours: Authority, theirs: Authority) -> None:
     with (
         serving(Scripted(), credentials=proving(theirs.sign("again", "127.0.0.1"))) as address,
-        Client(address, tls=Tls(roots=ours.roots), timeout=20, attempts=9) as client,
+        Client(address, tls=Tls(roots=ours.roots), timeout=60, attempts=9) as client,
     ):
         with pytest.raises(ServingError, match=r"VERIFY_FAILED") as failure:
             client.predict("m", {"x": 7})
