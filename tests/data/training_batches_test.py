@@ -81,7 +81,10 @@ def items(found: list[Batch]) -> list[int]:
     return [int(item) for batch in found for item in batch["item"]]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 7, RECORDS, 2 * RECORDS + 3])
+SLOW = (pytest.param(size, marks=pytest.mark.slow) for size in (1, 4, RECORDS))
+
+
+@pytest.mark.parametrize("batch_size", [7, 2 * RECORDS + 3, *SLOW])
 def test_a_batch_is_the_same_wherever_one_starts(folder: Path, batch_size: int) -> None:
     total = -(-4 * RECORDS // batch_size)  # beyond three borders of epochs
     whole = batches(folder, total, batch_size=batch_size)
