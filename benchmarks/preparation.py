@@ -1,12 +1,13 @@
 """What preparation costs, and that both engines make the same of a log: `python -m benchmarks.preparation`.
 
     .venv/bin/python -m benchmarks.preparation 1 5 20 --engine local spark      # millions of impressions
+    .venv/bin/python -m benchmarks.preparation --config configs/hm.yaml --engine local spark
 
 Each log is `benchmarks.generated_log`'s, with a user for 200 impressions and 20,000 items; histories of 50; no pairs,
-whose images would be the work. Rates are impressions of the log by the seconds that `mim_tf.prepare` says it took,
-without the start of the process. Memory is the peak of what the process and its children have for themselves
-(proportional set size), looked at twice a second. Bytes are those of the impressions' record files. Where both engines
-ran, their folders are compared byte for byte.
+whose images would be the work. With `--config` it is what that file prepares, pairs and all. Rates are impressions of
+the log by the seconds that `mim_tf.prepare` says it took, without the start of the process. Memory is the peak of what
+the process and its children have for themselves (proportional set size), looked at twice a second. Bytes are those of
+the impressions' record files. Where both engines ran, their folders are compared byte for byte.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,46 +26,62 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.generated_log import DAYS, FIRST_SECOND, SECONDS_PER_DAY
-from mim_tf.data.record_schema import RecordSchema
+from mim_tf.data.record_schema import IMPRESSION_SPLITS, RecordSchema
 
 _MB, _REJECTS = 2**20, "rejects.parquet"
+_PARTS = ("train", "validation", "before", "rejected")
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preparation", description=__doc__)
-    parser.add_argument("millions", type=float, nargs="+", help="impressions of each log")
+    parser.add_argument("millions", type=float, nargs="*", help="impressions of each log")
+    parser.add_argument("--config", help="a run whose data are prepared")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], help="overrides a setting of --config")
     parser.add_argument("--engine", nargs="+", choices=("local", "spark"), default=["local"])
     parser.add_argument("--engine-option", action="append", default=[], help="handed to `spark` alone")
     parser.add_argument("--folder", type=Path, help="where logs and records are made; default: a temporary folder")
     arguments = parser.parse_args()
+    if bool(arguments.millions) == bool(arguments.config):
+        parser.error("either millions of impressions or --config must be given.")
     print("impressions  engine  seconds  impressions/s  peak MB  bytes each  equal")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        if arguments.config:
+            overrides = [part for override in arguments.overrides for part in ("--set", override)]
+            _measure(["--config", arguments.config, *overrides], Path(name), arguments)
         for millions in arguments.millions:
-            folder, impressions = Path(name) / str(millions), round(millions * 1e6)
-            _run("benchmarks.generated_log", "--to", str(folder), "--impressions", str(impressions))
-            digests: dict[str, str] = {}
-            for engine in arguments.engine:
-                options = arguments.engine_option if engine == "spark" else []
-                print(_measured(folder, impressions, engine, options, digests), flush=True)
+            folder = Path(name) / str(millions)
+            _run("benchmarks.generated_log", "--to", str(folder), "--impressions", str(round(millions * 1e6)))
+            config = folder / "config.yaml"
+            config.write_text(yaml.safe_dump({"data": _data(folder)}), encoding="utf-8")
+            _measure(["--config", str(config)], folder, arguments)
+            shutil.rmtree(folder)
 
 
-def _measured(folder: Path, impressions: int, engine: str, options: list[str], digests: dict[str, str]) -> str:
-    """A line of the table."""
-    workdir = folder / engine
-    (folder / "config.yaml").write_text(yaml.safe_dump({"data": _data(folder)}), encoding="utf-8")
+def _measure(run: list[str], folder: Path, arguments: argparse.Namespace) -> None:
+    """Print the lines of one log."""
+    digests: set[str] = set()
+    for engine in arguments.engine:
+        options = arguments.engine_option if engine == "spark" else []
+        print(_measured(run, folder / engine, engine, options, digests), flush=True)
+
+
+def _measured(run: list[str], workdir: Path, engine: str, options: list[str], digests: set[str]) -> str:
+    """A line of the table; leaves nothing but the digest."""
     of_engine = [part for option in options for part in ("--engine-option", option)]
-    run = ("mim_tf.prepare", "--config", str(folder / "config.yaml"), "--workdir", str(workdir))
-    peak = _run(*run, "--engine", engine, *of_engine)
-    seconds = json.loads((workdir / "prepare" / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+    peak = _run("mim_tf.prepare", *run, "--workdir", str(workdir), "--engine", engine, *of_engine)
+    metrics = json.loads((workdir / "prepare" / "metrics.json").read_text(encoding="utf-8"))
+    impressions = round(sum(metrics.get(f"impressions_{part}", 0) for part in _PARTS))
     records = workdir / "prepare" / "records"
-    digests[engine] = _digest(records)
+    is_first = not digests
+    digests.add(_digest(records))
     shards = RecordSchema.load(records).shards
-    size = sum(shard.bytes for name in ("impressions/train", "impressions/validation") for shard in shards[name])
-    equal = ("yes" if len(set(digests.values())) == 1 else "NO") if len(digests) > 1 else "-"
+    size = sum(shard.bytes for name in IMPRESSION_SPLITS.values() for shard in shards[name])
+    shutil.rmtree(workdir)
+    equal = "-" if is_first else "yes" if len(digests) == 1 else "NO"
     return (
-        f"{impressions:11,}  {engine:6}  {seconds:7.1f}  {impressions / seconds:13,.0f}  {peak / _MB:7.0f}"
-        f"  {size / impressions:10.1f}  {equal}"
+        f"{impressions:11,}  {engine:6}  {metrics['seconds']:7.1f}  {impressions / metrics['seconds']:13,.0f}"
+        f"  {peak / _MB:7.0f}  {size / impressions:10.1f}  {equal}"
     )
 
 

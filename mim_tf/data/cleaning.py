@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.contract import Checked
 from mim_tf.data.images import CHECKED_IMAGES, IMAGE, ImageCheck, ImageFolder
-from mim_tf.data.rejects import REASON, Reason, Rejects, first_reason
+from mim_tf.data.rejects import REASON, Case, Reason, Rejects, first_reason
 from mim_tf.data.sources import FILE, ROW, Source, reading
 from mim_tf.data.timespan import readable, span
 from mim_tf.data.workspace import Workspace
@@ -35,28 +36,24 @@ def clean_items(
         progress: told about the images checked.
 
     Returns:
-        The good items (`ROW, item_id, title, category`, perhaps `neighbours`), and their images (`ROW, image`).
+        The good items, with all columns of the contract but `FILE`, and their images (`ROW, image`).
 
     Raises:
         DataError: no item is left.
     """
-    take = _Taker(workspace, catalogue, rejects)
-    items = take.table.mutate(category=take.table.category.cast("string").strip())
-    good = take(
-        items,
-        (items.item_id.isnull(), Reason.MISSING_ITEM_ID),
-        (_is_reserved(items.item_id), Reason.RESERVED_ITEM_ID),
-        (items.title == "", Reason.EMPTY_TITLE),
-        (items.category.fill_null("") == "", Reason.MISSING_CATEGORY),
-    )
-    images = _checked_images(workspace, catalogue.source, good, IMAGE, Reason.UNDECODABLE_IMAGE, progress)
-    good = take.judged(good.inner_join(images.select(ROW, REASON), ROW))
-    again = ibis.row_number().over(ibis.window(group_by="item_id", order_by=ROW))
-    good = good.mutate(again=again)
-    good = take(good, (good.again > 0, Reason.DUPLICATE_ITEM_ID))
-    rejects.check_some_left(catalogue.source, workspace.count(good))
-    kept = [name for name in (ROW, "item_id", "title", "category", "neighbours") if name in good.columns]
-    return workspace.keep(good.select(*kept)), images.select(ROW, IMAGE)
+    rows = catalogue.rows.mutate(category=catalogue.rows.category.cast("string").strip())
+    cases = [
+        (rows.item_id.isnull(), Reason.MISSING_ITEM_ID),
+        (_is_reserved(rows.item_id), Reason.RESERVED_ITEM_ID),
+        (rows.title == "", Reason.EMPTY_TITLE),
+        (rows.category.fill_null("") == "", Reason.MISSING_CATEGORY),
+    ]
+    judged = _judged(workspace, catalogue.source, rows, cases)
+    wanted = judged.filter(judged[REASON].isnull())
+    images = _checked_images(workspace, catalogue.source, wanted, IMAGE, Reason.UNDECODABLE_IMAGE, progress)
+    judged = workspace.keep(_without_duplicates(_with_images(judged, images)))
+    good = rejects.part(catalogue.source, judged)
+    return good.drop(FILE), images.select(ROW, IMAGE)
 
 
 def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejects: Rejects) -> ir.Table:
@@ -84,11 +81,13 @@ def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejec
     if "action" in rows.columns:
         cases.append(((rows.label == 1) & _is_unknown(rows.action), Reason.UNKNOWN_ACTION))
     judged = rows.mutate(**{REASON: first_reason(*cases)})
-    first_rows = log.rows.group_by(FILE).aggregate(first=log.rows[ROW].min())
     with reading(log.source.setting, log.source.path):
-        # The log is read twice rather than kept: most of its rows are good, and only of the bad ones files are named.
-        good = workspace.keep(rejects.take(log.source.setting, judged, first_rows).drop(FILE))
-    rejects.check_some_left(log.source, workspace.count(good))
+        # The log is read again for the bad rows, if any, rather than kept: only of these files are named.
+        good = workspace.keep(judged.filter(judged[REASON].isnull()).drop(REASON, FILE))
+        left = workspace.count(good)
+        if left < workspace.count(log.source.table):
+            rejects.take(log.source, judged)
+    rejects.check_some_left(log.source, left)
     return good
 
 
@@ -121,42 +120,45 @@ def clean_pairs(
     Raises:
         DataError: no row is left that trains.
     """
-    take = _Taker(workspace, log, rejects)
-    rows = _with_category(take.table, items)
+    rows = _with_category(log.rows, items)
     cases = [
         (rows.category.isnull(), Reason.UNKNOWN_ITEM),
         (_is_unknown(rows.action), Reason.UNKNOWN_ACTION),
     ]
     if "timestamp" in rows.columns:
         cases.append((rows.timestamp.isnull(), Reason.MISSING_TIMESTAMP))
-    good = take(rows, *cases)
-    rejects.check_some_left(log.source, workspace.count(good))
+    good = rejects.part(log.source, _judged(workspace, log.source, rows, cases))
     good = _of_action(workspace, log.source, good, action, before)
     if not later:
-        good = workspace.keep(good.filter(good.trains))
+        good = good.filter(good.trains)
     images = _checked_images(workspace, log.source, good, "query_image", Reason.UNDECODABLE_QUERY_IMAGE, progress)
-    good = take.judged(good.inner_join(images.select(ROW, REASON), ROW))
+    good = rejects.part(log.source, workspace.keep(good.inner_join(images.select(ROW, REASON), ROW)))
     rejects.check_some_left(log.source, workspace.count(good.filter(good.trains)))
     kept = [name for name in (ROW, "user_id", "item_id", "trains") if name in good.columns]
-    return workspace.keep(good.select(*kept)), images.select(ROW, IMAGE)
+    return good.select(*kept), images.select(ROW, IMAGE)
 
 
-class _Taker:
-    """Hands the bad rows of one source to the reject file."""
+def _judged(workspace: Workspace, source: Source, rows: ir.Table, cases: Sequence[Case]) -> ir.Table:
+    """Read the rows once and keep them, with the first case that holds as the `REASON`."""
+    with reading(source.setting, source.path):
+        return workspace.keep(rows.mutate(**{REASON: first_reason(*cases)}))
 
-    def __init__(self, workspace: Workspace, checked: Checked, rejects: Rejects) -> None:
-        self._workspace, self._setting, self._rejects = workspace, checked.source.setting, rejects
-        with reading(checked.source.setting, checked.source.path):
-            self.table = workspace.keep(checked.rows)
-        self._first_rows = workspace.keep(self.table.group_by(FILE).aggregate(first=self.table[ROW].min()))
 
-    def __call__(self, rows: ir.Table, *cases: tuple[ir.Value, Reason]) -> ir.Table:
-        """Leave out the rows for which a case holds; its first case is a row's reason."""
-        return self.judged(rows.mutate(**{REASON: first_reason(*cases)}))
+def _with_images(judged: ir.Table, images: ir.Table) -> ir.Table:
+    """Add the reasons of images to the rows that had none."""
+    of_images = images.select(ROW, of_image=REASON)
+    rows = judged.left_join(of_images, ROW).select(*judged.columns, "of_image")
+    return rows.mutate(**{REASON: rows[REASON].coalesce(rows.of_image)}).drop("of_image")
 
-    def judged(self, rows: ir.Table) -> ir.Table:
-        """Leave out the rows that have a `REASON`."""
-        return self._rejects.take(self._setting, self._workspace.keep(rows), self._first_rows)
+
+def _without_duplicates(judged: ir.Table) -> ir.Table:
+    """Judge good rows after the first one of an id."""
+    is_good = judged[REASON].isnull()
+    rows = judged.mutate(is_good=is_good)
+    again = ibis.row_number().over(ibis.window(group_by=["is_good", "item_id"], order_by=ROW))
+    rows = rows.mutate(again=again)
+    reason = ibis.ifelse(rows.is_good & (rows.again > 0), str(Reason.DUPLICATE_ITEM_ID), rows[REASON])
+    return rows.mutate(**{REASON: reason}).drop("is_good", "again")
 
 
 def _checked_images(
@@ -165,16 +167,11 @@ def _checked_images(
     """Check the images of the wanted rows once and keep them, wherever they came from."""
     column = name if name in source.columns else f"{name}_path"
     rows = source.table.semi_join(wanted, ROW).select(ROW, column)
-    total, done = workspace.count(wanted), 0
-
-    def report(checked: int) -> None:
-        nonlocal done
-        done += checked
-        progress(f"check {name}s", done, total)
-
     check = ImageCheck(ImageFolder(source.filesystem, source.folder), undecodable)
     with reading(source.setting, source.path):
-        return workspace.map_batches(rows, check, CHECKED_IMAGES, at_once=_IMAGES_PER_BATCH, progress=report)
+        return workspace.map_batches(
+            rows, check, CHECKED_IMAGES, at_once=_IMAGES_PER_BATCH, progress=partial(progress, f"check {name}s")
+        )
 
 
 def _of_action(workspace: Workspace, source: Source, rows: ir.Table, action: str, before: int | None) -> ir.Table:
@@ -187,7 +184,7 @@ def _of_action(workspace: Workspace, source: Source, rows: ir.Table, action: str
         )
     of_action = rows.filter(rows.action == action)
     trains = ibis.literal(True) if before is None else of_action.timestamp < before
-    of_action = workspace.keep(of_action.mutate(trains=trains))
+    of_action = of_action.mutate(trains=trains)
     if workspace.count(of_action.filter(of_action.trains)) == 0:
         until = f" before `data.validation_from`, {readable(before)}" if before is not None else ""
         actions = ", ".join(rows.select("action").distinct().order_by("action").to_pyarrow()["action"].to_pylist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -56,22 +57,23 @@ class ColumnStatistics:
         return tuple(sorted(cuts - {self.quantiles[0]}))
 
 
-def statistics_of(workspace: Workspace, column: ir.Column) -> ColumnStatistics:
+def statistics_of(workspace: Workspace, column: ir.Column, rows: int) -> ColumnStatistics:
     """Compute the statistics of a checked feature; the order of its rows does not matter to the last bit.
 
     Args:
         workspace: the engine.
         column: int64, float32 or string, without nulls.
+        rows: how many values it has.
     """
-    counted = workspace.keep(value_counts(column))
+    counted = value_counts(column)
     kind = record_type(counted.value).removesuffix("32")
-    rows = int(counted["count"].sum().to_pyarrow().as_py())
-    listed = vocabulary(counted).limit(0 if kind == "float" else VOCABULARY_LENGTH).to_pyarrow()
-    values, counts = (tuple(listed[name].to_pylist()) for name in ("value", "count"))
     if kind == "string":
-        return ColumnStatistics(kind, rows, 0.0, 0.0, (), values, counts)
+        return ColumnStatistics(kind, rows, 0.0, 0.0, (), *_vocabulary(counted))
+    if kind == "int64":
+        counted = workspace.keep(counted)  # read twice
     batches = workspace.stream(counted.order_by("value").select("value", "count"), _VALUES_AT_ONCE)
-    return ColumnStatistics(kind, rows, *_distribution(in_batches_of(_VALUES_AT_ONCE, batches), rows), values, counts)
+    distribution = _distribution(in_batches_of(_VALUES_AT_ONCE, batches), rows)
+    return ColumnStatistics(kind, rows, *distribution, *(_vocabulary(counted) if kind == "int64" else ((), ())))
 
 
 def in_batches_of(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -97,6 +99,11 @@ def vocabulary(counted: ir.Table) -> ir.Table:
     if counted.value.type().is_string():
         counted = counted.filter(counted.value != "")
     return counted.select("value", "count").order_by(ibis.desc("count"), "value")
+
+
+def _vocabulary(counted: ir.Table) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    listed = vocabulary(counted).limit(VOCABULARY_LENGTH).to_pyarrow()
+    return tuple(listed["value"].to_pylist()), tuple(listed["count"].to_pylist())
 
 
 def _distribution(batches: Iterable[pa.RecordBatch], rows: int) -> tuple[float, float, tuple[float, ...]]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from mim_tf.data.duckdb_files import read_files
 from mim_tf.data.record_schema import Shard
 from mim_tf.data.record_writer import write_shards
-from mim_tf.data.workspace import Batches, Workspace
+from mim_tf.data.workspace import SPLIT_NUMBER, Batches, Workspace
 from mim_tf.errors import SettingsError
 
 
@@ -77,31 +77,36 @@ class DuckDBWorkspace(Workspace):
         schema: pa.Schema,
         *,
         at_once: int,
-        progress: Callable[[int], None],
+        progress: Callable[[int, int], None],
     ) -> ir.Table:
         """Compute a table from the batches of another, as in `Workspace`; it is kept in a scratch file."""
         path = self.scratch / f"mapped-{next(self._numbers)}.parquet"
+        done, total = 0, self.count(table)
         with pq.ParquetWriter(path, schema, compression="none") as writer:
             for batch in function(self.stream(table, at_once)):
                 writer.write_batch(batch)
-                progress(batch.num_rows)
+                done += batch.num_rows
+                progress(done, total)
         return self.connection.read_parquet(str(path))
 
     def write_records(
         self,
         rows: ir.Table,
         folder: Path,
-        name: str,
+        totals: Mapping[str, int],
         *,
         order: Sequence[str],
-        total: int,
         shards: int,
         at_once: int,
         progress: Callable[[str, int, int], None],
-    ) -> list[Shard]:
-        """Write rows as records, as in `Workspace`."""
-        batches = self.stream(rows.order_by(order), at_once)
-        return write_shards(folder, name, batches, total=total, shards=shards, progress=progress)
+    ) -> dict[str, list[Shard]]:
+        """Write rows as records, as in `Workspace`, one split after the other."""
+        written = {}
+        for number, (name, total) in enumerate(totals.items()):
+            of_split = rows.filter(rows[SPLIT_NUMBER] == number).drop(SPLIT_NUMBER)
+            batches = self.stream(of_split.order_by(order), at_once)
+            written[name] = write_shards(folder, name, batches, total=total, shards=shards, progress=progress)
+        return written
 
 
 def _memory_limit() -> str:

@@ -45,11 +45,11 @@ class FeatureStatistics:
             items: the good items, with `item_<column>`.
             training: the training impressions with their features; None where there are none.
         """
-        of_items = {name: statistics_of(workspace, items[ITEM_PREFIX + name]) for name in columns.items}
+        of_items = _statistics(workspace, items, {name: ITEM_PREFIX + name for name in columns.items})
         if training is None:
             return cls(of_items, {})
         fields = (*columns.impressions, ITEM_AGE)
-        return cls(of_items, {name: statistics_of(workspace, training[name]) for name in fields})
+        return cls(of_items, _statistics(workspace, training, {name: name for name in fields}))
 
     def save(self, folder: str) -> None:
         """Write them into a folder."""
@@ -74,6 +74,12 @@ class FeatureStatistics:
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"`{FEATURES_FILE}` must be as `prepare` wrote it. Received: {path}: {error}") from error
+
+
+def _statistics(workspace: Workspace, table: ir.Table, columns: Mapping[str, str]) -> dict[str, ColumnStatistics]:
+    """The statistics of columns by the names that they are kept under."""
+    rows = workspace.count(table) if columns else 0
+    return {name: statistics_of(workspace, table[column], rows) for name, column in columns.items()}
 
 
 def _columns(held: dict[str, dict[str, Any]]) -> dict[str, ColumnStatistics]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import ibis
 import ibis.expr.types as ir
 
-from mim_tf.data.record_schema import HISTORY_END, HISTORY_PREFIX, ITEM_PREFIX
+from mim_tf.data.record_schema import HISTORY_END, HISTORY_PREFIX, IMPRESSION_SPLITS, ITEM_PREFIX
 from mim_tf.data.sessions import EARLIER, PAUSED, POSITION, SPLIT, STRETCH
 from mim_tf.data.sources import ROW
-from mim_tf.data.workspace import PLACE
+from mim_tf.data.workspace import PLACE, SPLIT_NUMBER
 
 IS_BEHAVIOUR = "__is_behaviour"
 """Which rows of a record are its behaviours, 1, and which its impressions, 0."""
@@ -33,10 +33,10 @@ def records_of(impressions: ir.Table, history_length: int) -> ir.Table:
         history_length: behaviours that each looks back on.
 
     Returns:
-        `user_id, SPLIT, STRETCH, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`; `COUNT` impressions, of which `WITHOUT_HISTORY`
-        have no behaviour before them.
+        `user_id, SPLIT, STRETCH, SPLIT_NUMBER, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL`; `COUNT` impressions, of which
+        `WITHOUT_HISTORY` have no behaviour before them.
     """
-    return impressions.group_by(RECORD).aggregate(
+    records = impressions.group_by(RECORD).aggregate(
         **{
             BEHAVIOURS_FROM: ibis.greatest(impressions[EARLIER].min() - history_length, 0),
             BEHAVIOURS_UNTIL: impressions[EARLIER].max(),
@@ -44,6 +44,8 @@ def records_of(impressions: ir.Table, history_length: int) -> ir.Table:
             WITHOUT_HISTORY: impressions.count(where=impressions[EARLIER] == 0),
         }
     )
+    numbers = {split: number for number, split in enumerate(IMPRESSION_SPLITS)}
+    return records.mutate(**{SPLIT_NUMBER: records[SPLIT].cases(*numbers.items()).cast("int8")})
 
 
 def behaviours_of(impressions: ir.Table, item_features: Sequence[str] = ()) -> ir.Table:
@@ -77,13 +79,14 @@ def rows_of(records: ir.Table, impressions: ir.Table, fields: Sequence[str], beh
         behaviours: as `behaviours_of` gives them.
 
     Returns:
-        `PLACE, IS_BEHAVIOUR, POSITION, user_id`; of impressions `fields, HISTORY_END, PAUSED`, and of behaviours the
-        fields that begin with `history_`, null on the others' rows.
+        `SPLIT_NUMBER, PLACE, IS_BEHAVIOUR, POSITION, user_id`; of impressions `fields, HISTORY_END, PAUSED`, and of
+        behaviours the fields that begin with `history_`, null on the others' rows.
     """
-    kept = records.select(*RECORD, PLACE, BEHAVIOURS_FROM)
+    kept = records.select(*RECORD, SPLIT_NUMBER, PLACE, BEHAVIOURS_FROM)
     shown = impressions.inner_join(kept, RECORD)
     ends = {HISTORY_END: shown[EARLIER] - shown[BEHAVIOURS_FROM]}
-    shown = shown.select(PLACE, POSITION, "user_id", *fields, PAUSED, **ends, **{IS_BEHAVIOUR: ibis.literal(0, "int8")})
+    is_none = {IS_BEHAVIOUR: ibis.literal(0, "int8")}
+    shown = shown.select(SPLIT_NUMBER, PLACE, POSITION, "user_id", *fields, PAUSED, **ends, **is_none)
     needed = _needed(records, behaviours).mutate(**{IS_BEHAVIOUR: ibis.literal(1, "int8")})
     return ibis.union(_filled(shown, needed), _filled(needed, shown))
 
@@ -96,7 +99,8 @@ def _needed(records: ir.Table, behaviours: ir.Table) -> ir.Table:
     """
     first, until = records[BEHAVIOURS_FROM], records[BEHAVIOURS_UNTIL]
     blocks = ibis.range(first // _PER_BLOCK, (until + _PER_BLOCK - 1) // _PER_BLOCK)
-    needs = records.select("user_id", PLACE, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL, **{_BLOCK: blocks.unnest()})
+    columns = ("user_id", SPLIT_NUMBER, PLACE, BEHAVIOURS_FROM, BEHAVIOURS_UNTIL)
+    needs = records.select(*columns, **{_BLOCK: blocks.unnest()})
     behaviours = behaviours.mutate(**{_BLOCK: behaviours[POSITION] // _PER_BLOCK})
     met = needs.inner_join(behaviours, ["user_id", _BLOCK])
     met = met.filter((met[POSITION] >= met[BEHAVIOURS_FROM]) & (met[POSITION] < met[BEHAVIOURS_UNTIL]))

@@ -8,7 +8,6 @@ import ibis
 import ibis.expr.types as ir
 
 from mim_tf.data.record_schema import ITEM_AGE, ITEM_PREFIX
-from mim_tf.data.sources import ROW
 
 FEATURE = "__feature_"
 """How the catalogue's checked features begin, whose names may be those of its other columns."""
@@ -16,21 +15,19 @@ FIRST_SEEN = "__first_seen"
 """When an item first appeared, in seconds UTC."""
 
 
-def item_features(catalogue: ir.Table, items: ir.Table, columns: Sequence[str]) -> ir.Table:
+def item_features(items: ir.Table, columns: Sequence[str]) -> ir.Table:
     """The features of the good items.
 
     Args:
-        catalogue: the checked rows, with `ROW`, the features under `FEATURE` and their name, perhaps `FIRST_SEEN`.
-        items: the good ones, `ROW, item_id`.
+        items: with `item_id`, the features under `FEATURE` and their name, perhaps `FIRST_SEEN`.
         columns: the features' names.
 
     Returns:
         `item_id`, `item_<column>` for each feature, and `FIRST_SEEN`, null where it is not known.
     """
-    first_seen = catalogue[FIRST_SEEN] if FIRST_SEEN in catalogue.columns else ibis.null("int64")
-    features = {ITEM_PREFIX + name: catalogue[FEATURE + name] for name in columns}
-    known = catalogue.select(ROW, **features, **{FIRST_SEEN: first_seen})
-    return items.select(ROW, "item_id").inner_join(known, ROW).drop(ROW)
+    first_seen = items[FIRST_SEEN] if FIRST_SEEN in items.columns else ibis.null("int64")
+    features = {ITEM_PREFIX + name: items[FEATURE + name] for name in columns}
+    return items.select("item_id", **features, **{FIRST_SEEN: first_seen})
 
 
 def with_item_features(impressions: ir.Table, features: ir.Table) -> ir.Table:

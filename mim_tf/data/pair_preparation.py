@@ -131,7 +131,7 @@ class PairPreparation:
             self._workspace, log, self._items, self._rejects, self._progress, action=action, before=before, later=later
         )
         name, rejected = log.source.setting.removeprefix("data."), self._rejects.count(log.source.setting)
-        left_out = self._workspace.count(log.rows) - self._workspace.count(rows) - rejected
+        left_out = self._workspace.count(log.source.table) - self._workspace.count(rows) - rejected
         self.metrics |= {f"{name}_rejected": rejected, f"{name}_left_out": left_out}
         return rows, queries
 
@@ -178,12 +178,13 @@ class PairPreparation:
         else:
             rows = self._workspace.keep(chosen_rows(chosen, self._items))
             known = pairs.left_join(rows, "user_id").select(*pairs.columns, "chosen_rows")
-        self._records.pairs(name, known, self._items, self._images, split.queries)
+        total = self._workspace.count(pairs)
+        self._records.pairs(name, known, self._items, self._images, split.queries, total=total)
         if name == PAIRS:
-            self.metrics["pairs"] = self._workspace.count(pairs)
+            self.metrics["pairs"] = total
             self.metrics["pairs_hard_negative_fallback"] = self._fallbacks(known)
         else:
-            self.metrics["pairs_validation"] = self._workspace.count(pairs)
+            self.metrics["pairs_validation"] = total
 
     def _fallbacks(self, pairs: ir.Table) -> int:
         """How many pairs find no hard negative in their own category, whatever is drawn."""

@@ -10,19 +10,19 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from mim_tf.data.catalogue_writer import in_catalogue_order
 from mim_tf.data.cleaning import Progress, clean_impressions, clean_items
 from mim_tf.data.contract import Checked, Contract, check_contract
 from mim_tf.data.feature_columns import FeatureColumns
 from mim_tf.data.feature_statistics import FeatureStatistics
 from mim_tf.data.hashing import is_held_out
+from mim_tf.data.histories import behaviours_of
 from mim_tf.data.item_features import item_features, with_item_features
 from mim_tf.data.pair_preparation import PairPreparation, PairSettings
 from mim_tf.data.pairs import Rule
 from mim_tf.data.record_folder import RecordFolder
 from mim_tf.data.rejects import Rejects
-from mim_tf.data.sessions import SPLIT
-from mim_tf.data.sources import Source, open_source, reading
+from mim_tf.data.sessions import SPLIT, in_order
+from mim_tf.data.sources import Source, open_source
 from mim_tf.data.timespan import readable, span
 from mim_tf.data.workspace import Workspace, open_workspace
 from mim_tf.engine import LOCAL, Engine
@@ -142,7 +142,7 @@ def prepare(
         )
         records = RecordFolder(target, workspace, shards=shards, seed=seed, progress=tell)
         job = _Job(workspace, rejects, records, features, tell)
-        job.write_items(contract.items, held_out, seed)
+        job.write_items(contract.items, held_out)
         rows = None
         if contract.impressions and validation_from is not None:
             rows = job.write_impressions(
@@ -150,7 +150,7 @@ def prepare(
             )
         job.write_pairs(contract, rows, making_pairs)
         job.write_schema(contract, history_length)
-        rows_read = sum(workspace.count(table.rows) for table in contract.tables)
+        rows_read = sum(workspace.count(table.source.table) for table in contract.tables)
     seconds = time.perf_counter() - started
     return job.metrics | rejects.metrics() | {"seconds": seconds, "rows_per_second": rows_read / seconds}
 
@@ -171,21 +171,16 @@ class _Job:
         self._features = features
         self._training: ir.Table | None = None
 
-    def write_items(self, catalogue: Checked, share: float, seed: int) -> None:
+    def write_items(self, catalogue: Checked, share: float) -> None:
         """Clean, split and write the catalogue, and keep it for the other steps."""
         items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
-        items = in_catalogue_order(items.mutate(held_out=is_held_out(items.item_id, share)), seed)
-        self._items = self._workspace.keep(items)
-        self.metrics["items"] = self._workspace.count(self._items)
-        self.metrics["items_held_out"] = self._workspace.count(self._items.filter(self._items.held_out))
-        if self.metrics["items_held_out"] == self.metrics["items"]:
-            raise DataError(
-                f"`data.held_out` must leave items to train on. Received: {share}, of {self.metrics['items']} items."
-            )
-        with reading(catalogue.source.setting, catalogue.source.path):
-            features = item_features(catalogue.rows, self._items, self._features.items)
-            self._item_features = self._workspace.keep(features)
-        self._records.items(self._items, self._images)
+        self._items = self._records.placed_items(items.mutate(held_out=is_held_out(items.item_id, share)))
+        total = self._workspace.count(self._items)
+        held_out = self._workspace.count(self._items.filter(self._items.held_out))
+        self.metrics |= {"items": total, "items_held_out": held_out}
+        if held_out == total:
+            raise DataError(f"`data.held_out` must leave items to train on. Received: {share}, of {total} items.")
+        self._records.items(self._items, self._images, train=total - held_out, held_out=held_out)
         self._count_rejects("items", catalogue)
 
     def write_impressions(
@@ -199,19 +194,17 @@ class _Job:
         """Clean, split and write the impressions; returns the good ones."""
         rows = clean_impressions(self._workspace, log, self._items, self._rejects)
         rows = rows.mutate(**{SPLIT: _split(rows, train_from, validation_from)})
-        _check_split(rows, validation_from)
-        featured = with_item_features(rows, self._item_features)
-        self._training = featured.filter(featured[SPLIT] == "train")
-        self.metrics |= self._records.impressions(
-            featured,
-            self._features.fields(featured),
-            self._features.items,
-            history_length=history_length,
-            session_seconds=session_seconds,
-        )
+        before = _check_split(rows, validation_from)
+        features = item_features(self._items, self._features.items)
+        ordered = in_order(with_item_features(rows, features), session_seconds)
+        ordered = self._workspace.keep(ordered.filter(ordered[SPLIT].notnull()))
+        known = rows.inner_join(features, "item_id") if self._features.items else rows
+        behaviours = self._workspace.keep(behaviours_of(known, self._features.items))
+        self._training = ordered.filter(ordered[SPLIT] == "train")
+        self.metrics |= self._records.impressions(ordered, behaviours, self._features.fields(ordered), history_length)
         self._count_rejects("impressions", log)
         if train_from is not None:
-            self.metrics["impressions_before"] = self._workspace.count(rows.filter(rows[SPLIT].isnull()))
+            self.metrics["impressions_before"] = before
         return rows
 
     def write_pairs(self, contract: Contract, impressions: ir.Table | None, settings: PairSettings) -> None:
@@ -228,7 +221,8 @@ class _Job:
         user_id = str(log.rows.user_id.type()) if log else None
         length = history_length if log else None
         self._records.save_schema(str(self._items.item_id.type()), user_id, length, contract.query_dim)
-        statistics = FeatureStatistics.compute(self._workspace, self._features, self._item_features, self._training)
+        features = item_features(self._items, self._features.items)
+        statistics = FeatureStatistics.compute(self._workspace, self._features, features, self._training)
         statistics.save(str(self._records.folder))
 
     def _count_rejects(self, name: str, checked: Checked) -> None:
@@ -261,21 +255,29 @@ def _split(rows: ir.Table, train_from: int | None, validation_from: int) -> ir.V
     return ibis.cases(*cases, else_="train")
 
 
-def _check_split(rows: ir.Table, validation_from: int) -> None:
-    """Refuse a split that leaves one side empty, or without purchases, or with nothing else."""
-    is_train = rows.timestamp < validation_from
-    for part, rule in ((is_train, "after the first impression"), (~is_train, "at or before the last impression")):
-        if not rows.filter(part).limit(1).count().to_pyarrow().as_py():
+def _check_split(rows: ir.Table, validation_from: int) -> int:
+    """Refuse a split that leaves one side empty, or without purchases, or with nothing else.
+
+    Returns:
+        How many rows are of neither.
+    """
+    counted = rows.group_by(SPLIT, "label").aggregate(rows=rows.count()).to_pyarrow().to_pylist()
+    for is_there, rule in (
+        (any(row[SPLIT] != "validation" for row in counted), "after the first impression"),
+        (any(row[SPLIT] == "validation" for row in counted), "at or before the last impression"),
+    ):
+        if not is_there:
             raise DataError(
                 f"`data.validation_from` must lie {rule}. Received: {readable(validation_from)}, with {span(rows)}."
             )
     for split, name in (("train", "training"), ("validation", "validation")):
-        labels = rows.filter(rows[SPLIT] == split).select("label").distinct().to_pyarrow()["label"].to_pylist()
+        labels = [row["label"] for row in counted if row[SPLIT] == split]
         if len(labels) < 2:
             raise DataError(
                 f"`data.impressions` must hold labels 0 and 1 in the {name} period: what was shown and not bought "
                 f"teaches as much as what was. Received: {f'only {labels[0]}' if labels else 'no impressions'}."
             )
+    return sum(row["rows"] for row in counted if row[SPLIT] is None)
 
 
 def _open(workspace: Workspace, setting: str, path: Location | None) -> Source | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import ibis
 import ibis.expr.types as ir
 
-from mim_tf.data.catalogue_writer import write_catalogue
+from mim_tf.data.catalogue_writer import in_catalogue_order, write_catalogue
 from mim_tf.data.hashing import hashed
 from mim_tf.data.histories import (
     COUNT,
     RECORD,
     ROWS_OF_RECORD,
     WITHOUT_HISTORY,
-    behaviours_of,
     records_of,
     rows_of,
 )
@@ -29,9 +29,9 @@ from mim_tf.data.record_schema import (
     RecordSchema,
     Shard,
 )
-from mim_tf.data.sessions import SPLIT, in_order
+from mim_tf.data.sessions import SPLIT
 from mim_tf.data.sources import ROW
-from mim_tf.data.workspace import PLACE, Workspace
+from mim_tf.data.workspace import PLACE, SPLIT_NUMBER, Workspace
 
 # Up to two images a row: few rows at a time keep memory small. An impression is a hundred bytes.
 _AT_ONCE, _IMPRESSIONS_AT_ONCE = 256, 32_768
@@ -60,23 +60,39 @@ class RecordFolder:
         self._workspace, self._progress = workspace, progress
         self._shards, self._seed = shards, seed
 
-    def items(self, items: ir.Table, images: ir.Table) -> None:
+    def placed_items(self, items: ir.Table) -> ir.Table:
+        """Number the items, in the order of the catalogue and in that of the records of each split, and keep them.
+
+        Args:
+            items: computed already: `item_id, category, held_out`, perhaps `neighbours`, and more.
+
+        Returns:
+            The items with `item_row` and `PLACE`.
+        """
+        in_order = self._digested(in_catalogue_order(items, self._seed), "item_id")
+        counted = self._digested(items, "item_id")
+        placed = numbered(in_order, PLACE, _DIGEST, within=["held_out"], counted=counted)
+        return self._workspace.keep(placed.drop(_DIGEST))
+
+    def items(self, items: ir.Table, images: ir.Table, *, train: int, held_out: int) -> None:
         """Write both splits of the catalogue and its index.
 
         Args:
-            items: `ROW, item_id, item_row, title, category, held_out`, perhaps `neighbours`.
+            items: as `placed_items` gives them: `ROW, item_id, item_row, title, category`, perhaps `neighbours`.
             images: by `ROW`.
+            train: how many items train.
+            held_out: how many do not.
         """
-        items = items.mutate(**{_DIGEST: hashed(self._seed, items.item_id)})
-        items = self._workspace.keep(numbered(items, PLACE, _DIGEST, within=["held_out"]).drop(_DIGEST))
-        for name, wanted in ((TRAIN_ITEMS, ~items.held_out), (HELD_OUT_ITEMS, items.held_out)):
-            split = items.filter(wanted)
-            rows = split.inner_join(images, ROW).select(*FIELDS["items"], PLACE)
-            self._write(name, rows, self._workspace.count(split))
-        listed = items.order_by("item_row").drop(ROW, "title", "item_row").rename(position=PLACE).to_pyarrow()
+        rows = items.inner_join(images, ROW)
+        rows = rows.select(*FIELDS["items"], PLACE, **{SPLIT_NUMBER: rows.held_out.cast("int8")})
+        self._write(rows, {TRAIN_ITEMS: train, HELD_OUT_ITEMS: held_out})
+        kinds = [name for name in ("neighbours", "category") if name in items.columns]
+        listed = items.order_by("item_row").select("item_id", *kinds, "held_out", position=PLACE).to_pyarrow()
         write_catalogue(self.folder, listed, self._written[TRAIN_ITEMS], self._written[HELD_OUT_ITEMS])
 
-    def pairs(self, name: str, pairs: ir.Table, items: ir.Table, images: ir.Table, queries: ir.Table) -> None:
+    def pairs(
+        self, name: str, pairs: ir.Table, items: ir.Table, images: ir.Table, queries: ir.Table, *, total: int
+    ) -> None:
         """Write one split of the pairs.
 
         Args:
@@ -85,30 +101,30 @@ class RecordFolder:
             items: `ROW, item_id, item_row, title`.
             images: the items', by `ROW`.
             queries: the queries' images, by `ROW`.
+            total: how many pairs there are.
         """
-        pairs = self._workspace.keep(pairs.mutate(**{_DIGEST: hashed(self._seed, pairs.key)}))
+        pairs = self._workspace.keep(self._digested(pairs, "key"))
         shown = items.inner_join(images, ROW).select("item_id", "item_row", "title", IMAGE)
         asked = queries.select(query=ROW, query_image=IMAGE)
         rows = numbered(pairs, PLACE, _DIGEST).inner_join(asked, "query").inner_join(shown, "item_id")
-        self._write(name, rows.select(*FIELDS["pairs"], PLACE), self._workspace.count(pairs))
+        rows = rows.select(*FIELDS["pairs"], PLACE, **{SPLIT_NUMBER: ibis.literal(0, "int8")})
+        self._write(rows, {name: total})
 
     def impressions(
         self,
         impressions: ir.Table,
+        behaviours: ir.Table,
         features: dict[str, str],
-        item_features: Sequence[str],
-        *,
         history_length: int,
-        session_seconds: int,
     ) -> dict[str, float]:
         """Write both splits of the impressions.
 
         Args:
-            impressions: with `SPLIT`, the fields that all have, those of features, perhaps `query_embedding`.
+            impressions: as `in_order` gives them, computed already: with `SPLIT`, the fields that all have, those of
+                features, perhaps `query_embedding`.
+            behaviours: as `behaviours_of` gives them, computed already.
             features: the fields of features and their types.
-            item_features: names of the items' features.
             history_length: behaviours per impression, at most.
-            session_seconds: the longest time between one impression of a session and the next.
 
         Returns:
             Figures of each split: its impressions, and the share of them that have no history.
@@ -116,18 +132,13 @@ class RecordFolder:
         self._features = features
         wanted = {*FIELDS["impressions"], *features, QUERY_EMBEDDING} - {"user_id"}
         fields = [field for field in impressions.columns if field in wanted]
-        ordered = in_order(impressions, session_seconds)
-        ordered = self._workspace.keep(ordered.filter(ordered[SPLIT].notnull()))
-        records = self._workspace.keep(records_of(ordered, history_length))
-        behaviours = self._workspace.keep(behaviours_of(impressions, item_features))
-        digests = records.select(*RECORD, **{_DIGEST: hashed(self._seed, *(records[key] for key in RECORD))})
-        places = numbered(self._workspace.keep(digests), PLACE, _DIGEST, within=[SPLIT]).drop(_DIGEST)
-        records = self._workspace.keep(records.inner_join(places, RECORD))
-        for split, name in IMPRESSION_SPLITS.items():
-            of_split = records.filter(records[SPLIT] == split)
-            rows = rows_of(of_split, ordered.filter(ordered[SPLIT] == split), fields, behaviours)
-            self._write(name, rows, self._workspace.count(of_split), ROWS_OF_RECORD, _IMPRESSIONS_AT_ONCE)
-        return _figures(records)
+        records = self._workspace.keep(self._digested(records_of(impressions, history_length), *RECORD))
+        records = self._workspace.keep(numbered(records, PLACE, _DIGEST, within=[SPLIT]).drop(_DIGEST))
+        counted = _counted(records)
+        totals = {name: counted[split]["records"] for split, name in IMPRESSION_SPLITS.items()}
+        rows = rows_of(records, impressions, fields, behaviours)
+        self._write(rows, totals, ROWS_OF_RECORD, _IMPRESSIONS_AT_ONCE)
+        return _figures(counted)
 
     def save_schema(self, item_id: str, user_id: str | None, history_length: int | None, query_dim: int | None) -> None:
         """Write down what was written."""
@@ -135,27 +146,33 @@ class RecordFolder:
         schema = RecordSchema(item_id, user_id, history_length, counts, self._written, self._features, query_dim)
         schema.save(str(self.folder))
 
+    def _digested(self, rows: ir.Table, *keys: str) -> ir.Table:
+        return rows.mutate(**{_DIGEST: hashed(self._seed, *(rows[key] for key in keys))})
+
     def _write(
-        self, name: str, rows: ir.Table, total: int, order: Sequence[str] = (PLACE,), at_once: int = _AT_ONCE
+        self, rows: ir.Table, totals: dict[str, int], order: Sequence[str] = (PLACE,), at_once: int = _AT_ONCE
     ) -> None:
-        self._written[name] = self._workspace.write_records(
+        self._written |= self._workspace.write_records(
             rows,
             self.folder,
-            name,
+            totals,
             order=order,
-            total=total,
             shards=self._shards,
             at_once=at_once,
             progress=self._progress,
         )
 
 
-def _figures(records: ir.Table) -> dict[str, float]:
-    counted = records.group_by(SPLIT).aggregate(
-        all=records[COUNT].sum().cast("int64"), without=records[WITHOUT_HISTORY].sum().cast("int64")
-    )
-    figures = {}
-    for row in counted.to_pyarrow().to_pylist():
-        figures[f"impressions_{row[SPLIT]}"] = row["all"]
-        figures[f"empty_history_share_{row[SPLIT]}"] = row["without"] / row["all"]
+def _counted(records: ir.Table) -> dict[str, dict[str, int]]:
+    """Of each split the records, their impressions, and how many of these are without a history."""
+    counts = {name: records[of].sum().cast("int64") for name, of in (("all", COUNT), ("without", WITHOUT_HISTORY))}
+    counted = records.group_by(SPLIT).aggregate(records=records.count(), **counts)
+    return {row.pop(SPLIT): row for row in counted.to_pyarrow().to_pylist()}
+
+
+def _figures(counted: dict[str, dict[str, int]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for split, counts in counted.items():
+        figures[f"impressions_{split}"] = counts["all"]
+        figures[f"empty_history_share_{split}"] = counts["without"] / counts["all"]
     return figures

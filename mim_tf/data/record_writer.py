@@ -31,6 +31,11 @@ def shard_files(name: str, count: int) -> list[str]:
     return [f"{name}-{number:05d}-of-{count:05d}{ending}" for number in range(count)]
 
 
+def split_of(file: str) -> str:
+    """The split, `<kind>/<split>`, that a file of `shard_files` is of."""
+    return file.rsplit("-", 3)[0]
+
+
 def compression_of(name: str) -> str:
     """How the files of a split, `<kind>/<split>`, are compressed, as TensorFlow spells it."""
     return GZIP if name.startswith("impressions/") else ""
@@ -76,19 +81,18 @@ def write_shards(
     return [writer.shard for writer in writers]
 
 
-def write_shard(folder: Path, file: str, batches: Iterable[pa.RecordBatch], *, compression: str) -> Shard:
+def write_shard(folder: Path, file: str, batches: Iterable[pa.RecordBatch]) -> Shard:
     """Write all records to one shard, which has its name only when it is complete.
 
     Args:
         folder: the folder of all records.
         file: its path in the folder.
         batches: as in `write_shards`.
-        compression: "" or `GZIP`.
 
     Returns:
         The shard.
     """
-    with _ShardFile(folder, file, compression) as writer:
+    with _ShardFile(folder, file, compression_of(split_of(file))) as writer:
         for batch in whole_records(batches):
             for record in encode(batch):
                 writer.write(record)

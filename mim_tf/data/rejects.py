@@ -42,6 +42,10 @@ class Reason(StrEnum):
     UNKNOWN_ACTION = "unknown action"
 
 
+Case = tuple[ir.Value, Reason]
+"""A condition, and why rows for which it holds are left out."""
+
+
 class Rejects:
     """The reject file: `file`, `row` (from 0, in that file), `key` (the item id as text) and `reason`."""
 
@@ -50,25 +54,38 @@ class Rejects:
         self._writer = pq.ParquetWriter(path, _SCHEMA)
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def take(self, setting: str, table: ir.Table, first_rows: ir.Table) -> ir.Table:
-        """Write down the rows that have a `REASON`.
+    def part(self, source: Source, judged: ir.Table) -> ir.Table:
+        """Write down the rows of a source that have a `REASON`, and give the others, of which there must be some.
 
         Args:
-            setting: the setting of the table's source, to count by.
-            table: with `FILE`, `ROW`, `REASON` and `item_id`.
-            first_rows: `FILE` and `first`, the `ROW` each file begins with.
+            source: the source.
+            judged: as `take` wants them, computed already.
 
-        Returns:
-            The rows without a reason.
+        Raises:
+            DataError: no row is left; the message counts the rejected ones by reason.
         """
-        bad = table.filter(table[REASON].notnull()).join(first_rows, FILE)
+        rows = judged.group_by(REASON).aggregate(rows=judged.count()).to_pyarrow().to_pylist()
+        if any(row[REASON] for row in rows):
+            self.take(source, judged)
+        self.check_some_left(source, sum(row["rows"] for row in rows if row[REASON] is None))
+        return judged.filter(judged[REASON].isnull()).drop(REASON)
+
+    def take(self, source: Source, judged: ir.Table) -> None:
+        """Write down the rows of a source that have a `REASON`, in their order.
+
+        Args:
+            source: the source.
+            judged: with `FILE`, `ROW`, `REASON` and `item_id`.
+        """
+        all_rows = source.table
+        first_rows = all_rows.group_by(FILE).aggregate(first=all_rows[ROW].min())
+        bad = judged.filter(judged[REASON].notnull()).join(first_rows, FILE)
         columns = {"file": bad[FILE], "row": bad[ROW] - bad.first, "key": bad.item_id.cast("string")}
         rows = bad.order_by(ROW).select(**columns, reason=bad[REASON])
         for batch in self._workspace.stream(rows, _ROWS_AT_ONCE):
             self._writer.write_table(pa.Table.from_batches([batch]).cast(_SCHEMA))
             for counted in batch.column("reason").value_counts().to_pylist():
-                self._counts[setting, counted["values"]] += counted["counts"]
-        return table.filter(table[REASON].isnull()).drop(REASON)
+                self._counts[source.setting, counted["values"]] += counted["counts"]
 
     def count(self, setting: str) -> int:
         """How many rows of one source were left out."""
@@ -106,7 +123,7 @@ class Rejects:
         self._writer.close()
 
 
-def first_reason(*cases: tuple[ir.Value, Reason]) -> ir.Value:
+def first_reason(*cases: Case) -> ir.Value:
     """Name the first reason whose condition holds, null where none does.
 
     A condition that is null counts as false.

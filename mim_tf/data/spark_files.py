@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pyspark.sql import functions
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import DataType, LongType, StringType
 
 from mim_tf.data.sources import FILE, ROW
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _FOOTERS_AT_ONCE = 16
+_INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+_PLAIN = (*_INTEGERS, pa.bool_(), pa.float32(), pa.float64(), pa.string(), pa.binary())
+"""Types that are the same to Arrow and to Spark."""
 _URI, _IN_FILE = "__uri", "__in_file"
 _LOCAL = re.compile("^file:/+")
 _SCHEMES = {"s3": "s3a", "abfs": "abfss"}
@@ -29,7 +35,22 @@ _HADOOP = re.compile("^(s3|abfs)(?=://)")
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 
 
-def read_parquet(session: SparkSession, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> DataFrame:
+@dataclass(frozen=True)
+class Opened:
+    """Files that are open.
+
+    Attributes:
+        table: their rows.
+        rows: how many these are.
+        bytes: how many they take before they are compressed.
+    """
+
+    table: DataFrame
+    rows: int
+    bytes: int
+
+
+def read_parquet(session: SparkSession, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> Opened:
     """Open Parquet files lazily, with their `FILE` and their `ROW`.
 
     A row's number is its place in its file, which Spark knows, and the rows of the files before, which their footers
@@ -43,24 +64,35 @@ def read_parquet(session: SparkSession, filesystem: fsspec.AbstractFileSystem, f
     Raises:
         pyarrow.ArrowInvalid: a file is no Parquet.
     """
-    schemas, firsts = _footers(filesystem, files)
+    footers = _footers(filesystem, files)
+    schemas = [footer.schema.to_arrow_schema().remove_metadata() for footer in footers]
+    ends = list(itertools.accumulate(footer.num_rows for footer in footers))
     paths = [_spark_path(filesystem, file) for file in files]
     parts = [
         _open(session, schema, [path for path, of in zip(paths, schemas, strict=True) if of == schema])
         for schema in dict.fromkeys(schemas)
     ]
-    uris = {unquote(uri): uri for part in parts for uri in (_LOCAL.sub("/", name) for name in part.inputFiles())}
-    # Hadoop may add what a URI leaves out, as the host of a cluster's name node.
-    keys = pa.array([uris[_LOCAL.sub("/", _qualified(session, path))] for path in paths])
-    listed = pa.table({_URI: keys, FILE: _names(filesystem, files), ROW: pa.array(firsts, pa.int64())})
     rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), _as_text_if_any(parts))
-    joined = rows.join(functions.broadcast(session.createDataFrame(listed)), _URI)
-    return joined.withColumn(ROW, functions.col(ROW) + functions.col(_IN_FILE)).drop(_URI, _IN_FILE)
+    names = _names(filesystem, files)
+    if len(files) == 1:  # needs no join
+        table = rows.withColumns({FILE: functions.lit(names[0]), ROW: functions.col(_IN_FILE)})
+    else:
+        uris = {unquote(uri): uri for part in parts for uri in (_LOCAL.sub("/", name) for name in part.inputFiles())}
+        # Hadoop may add what a URI leaves out, as the host of a cluster's name node.
+        keys = pa.array([uris[_LOCAL.sub("/", _qualified(session, path))] for path in paths])
+        listed = pa.table({_URI: keys, FILE: names, ROW: pa.array([0, *ends[:-1]], pa.int64())})
+        joined = rows.join(functions.broadcast(session.createDataFrame(listed)), _URI)
+        table = joined.withColumn(ROW, functions.col(ROW) + functions.col(_IN_FILE))
+    table = table.drop(_URI, _IN_FILE)
+    return Opened(table, ends[-1], sum(size_of(footer) for footer in footers))
 
 
-def _footers(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> tuple[list[pa.Schema], list[int]]:
-    """The files' schemas, and for each how many rows the ones before it have."""
+def size_of(footer: pq.FileMetaData) -> int:
+    """How many bytes a file's rows take before they are compressed."""
+    return sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups))
 
+
+def _footers(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> list[pq.FileMetaData]:
     def read(file: str) -> pq.FileMetaData:
         try:
             with filesystem.open(file, "rb") as opened:
@@ -69,9 +101,7 @@ def _footers(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> tup
             raise pa.ArrowInvalid(f"{file}: {error}") from error
 
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        footers = list(pool.map(read, files))
-    schemas = [footer.schema.to_arrow_schema().remove_metadata() for footer in footers]
-    return schemas, [sum(footer.num_rows for footer in footers[:place]) for place in range(len(footers))]
+        return list(pool.map(read, files))
 
 
 def _names(filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> list[str]:
@@ -101,11 +131,17 @@ def _open(session: SparkSession, schema: pa.Schema, paths: Sequence[str]) -> Dat
     # Paths are patterns to Spark, where a backslash lets a character stand for itself.
     # Without a scheme, they lie on the cluster's own file system, and local ones have none.
     patterns = [_GLOB.sub(r"\\\1", path) for path in paths]
-    rows = session.read.parquet(*[f"file://{path}" if path.startswith("/") else path for path in patterns])
+    # Asking Spark for the types is a task; where they are plain, the footer has told them.
+    reader = session.read.schema(from_arrow_schema(schema)) if _is_plain(schema) else session.read
+    rows = reader.parquet(*[f"file://{path}" if path.startswith("/") else path for path in patterns])
     # Spark spells the URIs of local files in two ways.
     uri = functions.regexp_replace(functions.col("_metadata.file_path"), _LOCAL.pattern, "/")
     columns = [_column(field, rows.schema[field.name].dataType) for field in schema]
     return rows.select(*columns, uri.alias(_URI), functions.col("_metadata.row_index").alias(_IN_FILE))
+
+
+def _is_plain(schema: pa.Schema) -> bool:
+    return all(field.type in _PLAIN for field in schema)
 
 
 def _column(field: pa.Field, read_as: DataType) -> Column:

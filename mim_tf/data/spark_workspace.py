@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark.datatypes import PySparkSchema
+from ibis.expr.operations import DatabaseTable
 from py4j.protocol import Py4JError
 from pyspark import TaskContext
 from pyspark.sql import Observation, functions
@@ -24,16 +25,21 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from mim_tf.data.duckdb_workspace import DuckDBWorkspace
 from mim_tf.data.record_schema import Shard
-from mim_tf.data.record_writer import compression_of, shard_files, write_shard
-from mim_tf.data.spark_files import quoted, read_parquet
-from mim_tf.data.workspace import PLACE, Batches, Workspace
+from mim_tf.data.record_writer import shard_files, split_of, write_shard
+from mim_tf.data.spark_files import Opened, quoted, read_parquet, size_of
+from mim_tf.data.workspace import PLACE, SPLIT_NUMBER, Batches, Workspace
 from mim_tf.errors import StageError
 from mim_tf.spark import spark_session
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _ROWS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
+_SHUFFLE_PARTS = "spark.sql.shuffle.partitions"
+_ROWS_PER_PART, _BYTES_PER_PART = 250_000, 2**26
+"""What a task of a shuffle can sort in the memory of a small executor."""
+_BYTES_PER_SCAN = 2**27
+"""What Spark lets a task read, unless it is told otherwise."""
 
 
 class SparkWorkspace(Workspace):
@@ -53,7 +59,9 @@ class SparkWorkspace(Workspace):
         super().__init__(folder)
         self.connection = ibis.pyspark.connect(self._session)
         self._numbers = itertools.count()
-        self._views: list[str] = []
+        self._parts, self._bytes = 0, 0
+        self._rows: dict[str, int] = {}
+        """Of each view."""
         self._stack.callback(self._drop_views)
 
     def read(self, form: str, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> ir.Table:
@@ -67,20 +75,25 @@ class SparkWorkspace(Workspace):
             local = self._stack.enter_context(DuckDBWorkspace(self.scratch))
             table = local.read(form, filesystem, files)
             local.connection.raw_sql(f"COPY ({local.connection.compile(table)}) TO '{_escaped(path)}'")
-            return self._view(self._session.read.parquet(f"file://{path}"))
-        return self._view(read_parquet(self._session, filesystem, files))
+            footer = pq.read_metadata(path)
+            opened = Opened(self._session.read.parquet(f"file://{path}"), footer.num_rows, size_of(footer))
+        else:
+            opened = read_parquet(self._session, filesystem, files)
+        self._part_shuffles(opened)
+        return self._view(opened.table, opened.rows)
 
     def keep(self, table: ir.Table) -> ir.Table:
         """Compute a table once and keep it in files: an executor that is lost then takes nothing along."""
         return self._kept(self._frame(table))
 
     def count(self, table: ir.Table) -> int:
-        """Count rows."""
-        return int(self._frame(table).count())
+        """Count rows; of what was opened or kept it is known."""
+        name = table.get_name() if isinstance(table.op(), DatabaseTable) else ""
+        return self._rows[name] if name in self._rows else int(self._frame(table).count())
 
     def stream(self, table: ir.Table, rows: int) -> Batches:
         """Stream a table, as in `Workspace`: the executors write it, this process reads one file after the other."""
-        path = self._written(self._frame(table))
+        path, _ = self._written(self._frame(table))
         for file in sorted(path.glob("*.parquet")):  # Spark numbers them in the order of the rows
             with pq.ParquetFile(file) as opened:
                 yield from opened.iter_batches(rows)
@@ -94,47 +107,52 @@ class SparkWorkspace(Workspace):
         schema: pa.Schema,
         *,
         at_once: int,
-        progress: Callable[[int], None],
+        progress: Callable[[int, int], None],
     ) -> ir.Table:
         """Compute a table from the batches of another, as in `Workspace`, in the executors."""
         self._session.conf.set(_ROWS_PER_BATCH, str(at_once))
-        kept = self._kept(self._frame(table).mapInArrow(function, from_arrow_schema(schema)))
-        progress(self.count(kept))
+        frame, tasks = self._frame(table), self._session.sparkContext.defaultParallelism
+        if self._bytes < tasks * _BYTES_PER_SCAN:  # of a small file all work would be one executor's
+            frame = frame.repartition(tasks)
+        kept = self._kept(frame.mapInArrow(function, from_arrow_schema(schema)))
+        progress(self.count(kept), self.count(kept))
         return kept
 
     def write_records(
         self,
         rows: ir.Table,
         folder: Path,
-        name: str,
+        totals: Mapping[str, int],
         *,
         order: Sequence[str],
-        total: int,
         shards: int,
         at_once: int,
         progress: Callable[[str, int, int], None],
-    ) -> list[Shard]:
-        """Write rows as records, as in `Workspace`: an executor each file, all of which hold equally many records."""
-        count = min(shards, total)
-        if count == 0:
-            return []
+    ) -> dict[str, list[Shard]]:
+        """Write rows as records, as in `Workspace`: a task each file; those of a split hold equally many records."""
+        counts = {name: min(shards, total) for name, total in totals.items()}
+        files = [file for name, count in counts.items() for file in shard_files(name, count)]
+        written: dict[str, list[Shard]] = {name: [] for name in totals}
+        if not files:
+            return written
         self._session.conf.set(_ROWS_PER_BATCH, str(at_once))
-        number = (functions.col(PLACE) % count).cast("int")
-        files = self._frame(rows).repartitionById(count, number).sortWithinPartitions(*order)
-        written = files.mapInArrow(_ShardWriter(str(folder.resolve()), name, count), "shard string").collect()
-        done = sorted((Shard(**json.loads(row.shard)) for row in written), key=lambda shard: shard.file)
-        records = sum(shard.records for shard in done)
-        if records != total:
-            # A row met no image or two.
-            raise RuntimeError(f"{name}: {total} records were to be written, {records} came.")
-        for shard in done:
-            path = folder / shard.file
-            if not path.exists() or path.stat().st_size != shard.bytes:
-                raise _unshared(path)
-        for left in (folder / name).parent.glob(f".{Path(name).name}-*"):  # by tasks that were killed
-            left.unlink(missing_ok=True)
-        progress(f"write {name}", records, total)
-        return done
+        parted = self._frame(rows).repartitionById(len(files), _file_number(list(counts.values())))
+        in_order = parted.sortWithinPartitions(*order).drop(SPLIT_NUMBER)
+        done = in_order.mapInArrow(_ShardWriter(str(folder.resolve()), tuple(files)), "shard string").collect()
+        for shard in sorted((Shard(**json.loads(row.shard)) for row in done), key=lambda shard: shard.file):
+            written[split_of(shard.file)].append(shard)
+        for name, total in totals.items():
+            _check_written(folder, name, written[name], total)
+            progress(f"write {name}", total, total)
+        return written
+
+    def _part_shuffles(self, opened: Opened) -> None:
+        """Let shuffles have as many parts as what was read asks for, where nobody has said how many."""
+        self._bytes += opened.bytes
+        self._parts += max(opened.rows // _ROWS_PER_PART, opened.bytes // _BYTES_PER_PART)
+        cluster = self._session.sparkContext
+        if not cluster.getConf().contains(_SHUFFLE_PARTS):
+            self._session.conf.set(_SHUFFLE_PARTS, str(max(self._parts, cluster.defaultParallelism)))
 
     def _frame(self, table: ir.Table) -> DataFrame:
         """What a table is to Spark, with the types that it has to Ibis: Spark's row numbers have 32 bits."""
@@ -145,29 +163,30 @@ class SparkWorkspace(Workspace):
         )
 
     def _kept(self, frame: DataFrame) -> ir.Table:
-        schema = frame.schema
-        return self._view(self._session.read.schema(schema).parquet(f"file://{self._written(frame)}"))
+        path, rows = self._written(frame)
+        return self._view(self._session.read.schema(frame.schema).parquet(f"file://{path}"), rows)
 
-    def _written(self, frame: DataFrame) -> Path:
-        """Write a table into the scratch folder, and make sure that this process sees all that executors wrote."""
+    def _written(self, frame: DataFrame) -> tuple[Path, int]:
+        """Write a table into the scratch folder, and make sure that this process sees all rows; gives their number."""
         path = self.scratch / f"kept-{next(self._numbers)}"
         written = Observation()
         frame.observe(written, functions.count(functions.lit(1)).alias("rows")).write.parquet(f"file://{path}")
-        if sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet")) != written.get["rows"]:
+        rows = sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet"))
+        if rows != written.get["rows"]:
             raise _unshared(path)
-        return path
+        return path, rows
 
-    def _view(self, frame: DataFrame) -> ir.Table:
+    def _view(self, frame: DataFrame, rows: int) -> ir.Table:
         """Give a table a name that no other workspace of this session has."""
         name = f"{self.scratch.name.removeprefix('.scratch-')}_{next(self._numbers)}"
         frame.createOrReplaceTempView(quoted(name))
-        self._views.append(name)
+        self._rows[name] = rows
         table: ir.Table = self.connection.table(name)
         return table
 
     def _drop_views(self) -> None:
         with suppress(Py4JError, OSError):  # they are gone with a Spark that is gone, whose end is the error to tell
-            for name in self._views:
+            for name in self._rows:
                 self._session.catalog.dropTempView(name)
 
 
@@ -176,16 +195,38 @@ class _ShardWriter:
     """Writes the rows of one task as the file that has the task's number."""
 
     folder: str
-    name: str
-    count: int
+    files: tuple[str, ...]
 
     def __call__(self, batches: Batches) -> Batches:
         context = TaskContext.get()
         if context is None:
             raise RuntimeError("records are written by the tasks of a cluster.")
-        file = shard_files(self.name, self.count)[context.partitionId()]
-        shard = write_shard(Path(self.folder), file, batches, compression=compression_of(self.name))
+        shard = write_shard(Path(self.folder), self.files[context.partitionId()], batches)
         yield pa.record_batch({"shard": [json.dumps(asdict(shard))]})
+
+
+def _file_number(counts: Sequence[int]) -> Column:
+    """The number of a record's file among those of all splits, of which each has so many."""
+    number = functions.lit(None)
+    for split, count in enumerate(counts):
+        if count:
+            file = functions.col(PLACE) % count + sum(counts[:split])
+            number = functions.when(functions.col(SPLIT_NUMBER) == split, file).otherwise(number)
+    return number.cast("int")
+
+
+def _check_written(folder: Path, name: str, shards: Sequence[Shard], total: int) -> None:
+    """Make sure that all records are there, and that this machine sees them; remove what killed tasks left."""
+    records = sum(shard.records for shard in shards)
+    if records != total:
+        # A row met no image or two.
+        raise RuntimeError(f"{name}: {total} records were to be written, {records} came.")
+    for shard in shards:
+        path = folder / shard.file
+        if not path.exists() or path.stat().st_size != shard.bytes:
+            raise _unshared(path)
+    for left in (folder / name).parent.glob(f".{Path(name).name}-*"):
+        left.unlink(missing_ok=True)
 
 
 def _unshared(path: Path) -> StageError:

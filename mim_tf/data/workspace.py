@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from mim_tf.errors import StageError
 
 PLACE = "__place"
 """The column that numbers the records of a split from 0: of `count` files, record `n` lies in file `n % count`."""
+SPLIT_NUMBER = "__split_number"
+"""The column that says which of the splits that are written together a record is of, from 0; int8."""
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -97,7 +99,7 @@ class Workspace(ABC):
         schema: pa.Schema,
         *,
         at_once: int,
-        progress: Callable[[int], None],
+        progress: Callable[[int, int], None],
     ) -> ir.Table:
         """Compute a table from the batches of another and keep it.
 
@@ -106,7 +108,7 @@ class Workspace(ABC):
             function: turns batches into batches, wherever the engine works: it can be pickled.
             schema: of what it makes.
             at_once: rows per batch, at most.
-            progress: told how many more rows there are.
+            progress: told how many rows are done, and how many there are in all.
         """
 
     @abstractmethod
@@ -114,25 +116,26 @@ class Workspace(ABC):
         self,
         rows: ir.Table,
         folder: Path,
-        name: str,
+        totals: Mapping[str, int],
         *,
         order: Sequence[str],
-        total: int,
         shards: int,
         at_once: int,
         progress: Callable[[str, int, int], None],
-    ) -> list[Shard]:
-        """Write rows as records, in the order of their `PLACE`; arguments and errors as in `write_shards`.
+    ) -> dict[str, list[Shard]]:
+        """Write rows as records of one or more splits, in the order of their `PLACE`; errors as in `write_shards`.
 
         Args:
-            rows: as `encode` takes them.
+            rows: as `encode` takes them, with `SPLIT_NUMBER`.
             folder: the folder of all records.
-            name: `<kind>/<split>`.
+            totals: the splits, `<kind>/<split>`, in the order of their numbers, and the records of each.
             order: the columns to sort by, of which the first is `PLACE`.
-            total: records in all.
-            shards: files to write, at most.
+            shards: files to write of each split, at most.
             at_once: rows held in memory.
-            progress: told about the rows written.
+            progress: told about the records written.
+
+        Returns:
+            The files of each split.
         """
 
 

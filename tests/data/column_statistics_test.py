@@ -36,7 +36,7 @@ def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def computed(workspace: Workspace, tabled: Tabled, values: Any) -> ColumnStatistics:
-    return statistics_of(workspace, tabled(pd.DataFrame({"price": values})).price)
+    return statistics_of(workspace, tabled(pd.DataFrame({"price": values})).price, len(values))
 
 
 @pytest.mark.usefixtures("batches")
