@@ -29,7 +29,6 @@ from benchmarks.generated_log import DAYS, FIRST_SECOND, SECONDS_PER_DAY
 from mim_tf.data.record_schema import IMPRESSION_SPLITS, RecordSchema
 
 _MB, _REJECTS = 2**20, "rejects.parquet"
-_PARTS = ("train", "validation", "before", "rejected")
 
 
 def main() -> None:
@@ -71,7 +70,8 @@ def _measured(run: list[str], workdir: Path, engine: str, options: list[str], di
     of_engine = [part for option in options for part in ("--engine-option", option)]
     peak = _run("mim_tf.prepare", *run, "--workdir", str(workdir), "--engine", engine, *of_engine)
     metrics = json.loads((workdir / "prepare" / "metrics.json").read_text(encoding="utf-8"))
-    impressions = round(sum(metrics.get(f"impressions_{part}", 0) for part in _PARTS))
+    written = round(sum(metrics[f"impressions_{split}"] for split in IMPRESSION_SPLITS))
+    impressions = written + round(metrics["impressions_rejected"] + metrics.get("impressions_before", 0))
     records = workdir / "prepare" / "records"
     is_first = not digests
     digests.add(_digest(records))
@@ -81,7 +81,7 @@ def _measured(run: list[str], workdir: Path, engine: str, options: list[str], di
     equal = "-" if is_first else "yes" if len(digests) == 1 else "NO"
     return (
         f"{impressions:11,}  {engine:6}  {metrics['seconds']:7.1f}  {impressions / metrics['seconds']:13,.0f}"
-        f"  {peak / _MB:7.0f}  {size / impressions:10.1f}  {equal}"
+        f"  {peak / _MB:7.0f}  {size / written:10.1f}  {equal}"
     )
 
 

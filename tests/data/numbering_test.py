@@ -34,6 +34,16 @@ def test_numbers_are_those_of_a_sort(tabled: Tabled, rows: int, within: list[str
     assert sorted(frame.key) == list(range(rows))
 
 
+def test_rows_are_numbered_by_counts_of_what_they_were_made_of(tabled: Tabled) -> None:
+    digested = (table := tabled(keys(5000))).mutate(digest=hashed(3, table.key))
+    colours = tabled(pd.DataFrame({"kind": range(9), "colour": list("abcdefghi")}))
+    joined = digested.inner_join(colours, "kind")
+    found = numbered(joined, "place", "digest", within=["side"], counted=digested)
+    frame = found.to_pandas().sort_values(["side", "digest"], ignore_index=True)
+    np.testing.assert_array_equal(frame.place, frame.groupby("side").cumcount())
+    assert sorted(frame.key) == list(range(5000))
+
+
 def test_no_window_of_rows_is_without_a_partition(tabled: Tabled) -> None:
     table = tabled(keys(5))
     sql = PySparkCompiler().to_sqlglot(numbered(table.mutate(digest=hashed(3, table.key)), "place", "digest"))

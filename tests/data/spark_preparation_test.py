@@ -294,20 +294,46 @@ def test_a_stream_is_in_order_and_batches_are_mapped_by_the_executors(on_spark: 
     batches = list(on_spark.stream(rows.select("number").order_by("number"), 7_000))
     assert max(batch.num_rows for batch in batches) <= 7_000
     assert np.array_equal(np.concatenate([batch.column(0) for batch in batches]), np.arange(50_000))
-    schema, told = pa.schema([("half", pa.int64()), ("process", pa.int64())]), []
+    schema, told = pa.schema([("half", pa.int64()), ("process", pa.int64()), ("task", pa.int64())]), []
     mapped = on_spark.map_batches(
         rows.select("number"), halves, schema, at_once=1_000, progress=lambda *done_of: told.append(done_of)
     )
     found = pa.Table.from_batches(list(on_spark.stream(mapped, 50_000)))
     assert sorted(found["half"].to_pylist()) == sorted((numbers // 2).tolist())
     assert os.getpid() not in found["process"].to_pylist()
+    assert set(found["task"].to_pylist()) == {0, 1}  # of one file, but there are two cores
     assert told[-1] == (50_000, 50_000)
 
 
 def halves(batches: Batches) -> Batches:
+    from pyspark import TaskContext
+
     for batch in batches:
         half = np.asarray(batch.column(0)) // 2
-        yield pa.record_batch({"half": half, "process": np.full(len(half), os.getpid())})
+        task = TaskContext.get().partitionId()
+        yield pa.record_batch(
+            {"half": half, "process": np.full(len(half), os.getpid()), "task": np.full(len(half), task)}
+        )
+
+
+def test_rows_of_what_was_opened_or_kept_are_known_and_else_counted(on_spark: Workspace, tmp_path: Path) -> None:
+    for number in range(2):
+        pq.write_table(pa.table({"number": range(30)}), tmp_path / f"{number}.parquet")
+    for files in (["0.parquet"], ["0.parquet", "1.parquet"]):
+        rows = on_spark.read("parquet", LocalFileSystem(), [str(tmp_path / name) for name in files])
+        few = rows.filter(rows.number < 7)
+        assert on_spark.count(rows) == 30 * len(files)
+        assert on_spark.count(few) == on_spark.count(on_spark.keep(few)) == 7 * len(files)
+
+
+def test_shuffles_have_the_parts_that_the_cluster_was_given(on_spark: Workspace, tmp_path: Path) -> None:
+    from pyspark.sql import SparkSession
+
+    pq.write_table(pa.table({"number": range(30)}), tmp_path / "a.parquet")
+    on_spark.read("parquet", LocalFileSystem(), [str(tmp_path / "a.parquet")])
+    session = SparkSession.getActiveSession()
+    assert session is not None
+    assert session.conf.get("spark.sql.shuffle.partitions") == "2"
 
 
 def test_a_damaged_text_file_is_named(shop: Any, spark: Engine) -> None:
