@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow.compute as pc
 
 from mim_tf.data.cleaning import Progress, clean_impressions, clean_items
 from mim_tf.data.contract import Checked, Contract, check_contract
@@ -24,7 +25,7 @@ from mim_tf.data.rejects import Rejects
 from mim_tf.data.sessions import SPLIT, in_order
 from mim_tf.data.sources import Source, open_source
 from mim_tf.data.timespan import readable, span
-from mim_tf.data.workspace import Workspace, open_workspace
+from mim_tf.data.workspace import PLACE, Workspace, open_workspace
 from mim_tf.engine import LOCAL, Engine
 from mim_tf.errors import DataError
 
@@ -175,12 +176,13 @@ class _Job:
         """Clean, split and write the catalogue, and keep it for the other steps."""
         items, self._images = clean_items(self._workspace, catalogue, self._rejects, self._progress)
         self._items = self._records.placed_items(items.mutate(held_out=is_held_out(items.item_id, share)))
-        total = self._workspace.count(self._items)
-        held_out = self._workspace.count(self._items.filter(self._items.held_out))
-        self.metrics |= {"items": total, "items_held_out": held_out}
-        if held_out == total:
-            raise DataError(f"`data.held_out` must leave items to train on. Received: {share}, of {total} items.")
-        self._records.items(self._items, self._images, train=total - held_out, held_out=held_out)
+        kinds = [name for name in ("neighbours", "category") if name in self._items.columns]
+        in_order = self._items.order_by("item_row")
+        listed = in_order.select("item_id", *kinds, "held_out", position=PLACE).to_pyarrow()
+        self.metrics |= {"items": len(listed), "items_held_out": pc.sum(listed["held_out"]).as_py()}
+        if self.metrics["items_held_out"] == len(listed):
+            raise DataError(f"`data.held_out` must leave items to train on. Received: {share}, of {len(listed)} items.")
+        self._records.items(self._items, self._images, listed)
         self._count_rejects("items", catalogue)
 
     def write_impressions(

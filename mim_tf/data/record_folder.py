@@ -7,6 +7,8 @@ from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mim_tf.data.catalogue_writer import in_catalogue_order, write_catalogue
 from mim_tf.data.hashing import hashed
@@ -74,20 +76,18 @@ class RecordFolder:
         placed = numbered(in_order, PLACE, _DIGEST, within=["held_out"], counted=counted)
         return self._workspace.keep(placed.drop(_DIGEST))
 
-    def items(self, items: ir.Table, images: ir.Table, *, train: int, held_out: int) -> None:
+    def items(self, items: ir.Table, images: ir.Table, listed: pa.Table) -> None:
         """Write both splits of the catalogue and its index.
 
         Args:
             items: as `placed_items` gives them: `ROW, item_id, item_row, title, category`, perhaps `neighbours`.
             images: by `ROW`.
-            train: how many items train.
-            held_out: how many do not.
+            listed: the items as `write_catalogue` takes them.
         """
         rows = items.inner_join(images, ROW)
         rows = rows.select(*FIELDS["items"], PLACE, **{SPLIT_NUMBER: rows.held_out.cast("int8")})
-        self._write(rows, {TRAIN_ITEMS: train, HELD_OUT_ITEMS: held_out})
-        kinds = [name for name in ("neighbours", "category") if name in items.columns]
-        listed = items.order_by("item_row").select("item_id", *kinds, "held_out", position=PLACE).to_pyarrow()
+        held_out = pc.sum(listed["held_out"]).as_py()
+        self._write(rows, {TRAIN_ITEMS: len(listed) - held_out, HELD_OUT_ITEMS: held_out})
         write_catalogue(self.folder, listed, self._written[TRAIN_ITEMS], self._written[HELD_OUT_ITEMS])
 
     def pairs(
