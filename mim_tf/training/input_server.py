@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 _service = tf.data.experimental.service
+_serving: list[InputServer] = []
 
 
 class InputServer:
@@ -14,7 +15,10 @@ class InputServer:
     read to its end when the others are. A batch or two are on their way to each worker: at the end of an epoch these
     are trained in the next one, and at the end of a training they may be missed.
 
-    It serves for as long as it is referred to, at ports that the system chooses.
+    It serves for as long as the process lives, at ports that the system chooses. When a worker that was lost in a
+    training comes back after its end, TensorFlow first makes anew what its unfinished step was to read, which is that
+    training's dataset. If nobody served it, the worker would ask for ever, and do nothing in the trainings to come.
+    Batches that nobody takes are let go after some minutes.
 
     Args:
         dataset: endless.
@@ -28,6 +32,7 @@ class InputServer:
         self._reader = _service.WorkerServer(reader)
         self._element_spec = dataset.element_spec
         self._dataset = _service.register_dataset(self._address, dataset, compression=None)
+        _serving.append(self)
 
     def batches(self) -> tf.data.Dataset:
         """What the process that iterates over it gets, for ever."""
