@@ -4,6 +4,7 @@ Without arguments it is the chief; with a cluster and a task it is that task. Wo
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -71,9 +72,10 @@ def main() -> None:
 
 
 def serve(jobs: str, job: str, index: str) -> None:
-    """Do as the chief says, until killed."""
+    """Do as the chief says, until killed, or until the chief was."""
+    chief = os.getppid()
     tf.distribute.Server(tf.train.ClusterSpec(json.loads(jobs)), job_name=job, task_index=int(index), protocol="grpc")
-    while True:
+    while os.getppid() == chief:
         time.sleep(1)
 
 
