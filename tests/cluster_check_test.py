@@ -157,7 +157,7 @@ def test_a_folder_of_something_else_is_not_emptied(tmp_path: Path) -> None:
     trained.touch()
     for folder in (tmp_path / "W", trained):
         with pytest.raises(
-            StageError, match=rf"`--workdir` must be empty or an earlier check's\. Received: {folder}\."
+            StageError, match=rf"must be empty or an earlier check's.* Received: {folder}\. Delete it, or name another"
         ):
             ToyRun(folder)
     assert trained.exists()
@@ -187,17 +187,27 @@ def test_the_greatest_difference_counts_and_speed_does_not(tmp_path: Path) -> No
     assert (one.value, one.steps) == (9, 180)
 
 
-def test_of_the_click_model_the_auc_counts(tmp_path: Path) -> None:
-    one = outcome(tmp_path / "1", "rank", auc=0.625, seconds=10)
-    other = outcome(tmp_path / "2", "rank", auc=0.5, seconds=99)
-    assert (one.difference_from(other), one.steps) == (0.125, None)
+def test_of_the_click_models_auc_and_log_loss_count(tmp_path: Path) -> None:
+    metrics = {"auc": 0.625, "log_loss": 0.5, "auc_base": 0.5, "log_loss_base": 0.75, "seconds": 10, "impressions": 9}
+    one = outcome(tmp_path / "1", "rank", **metrics)
+    for name, other in (("auc", 0.5), ("log_loss_base", 0.625)):
+        found = outcome(tmp_path / name, "rank", **metrics | {name: other, "seconds": 99, "impressions": 10})
+        assert (one.difference_from(found), one.steps) == (0.125, None)
+
+
+def test_the_first_model_is_there_once_its_weights_are_written(tmp_path: Path) -> None:
+    found = Outcome(tmp_path, "rank")
+    (tmp_path / "rank" / "checkpoints" / "model-0-backup").mkdir(parents=True)
+    assert not found.first_model_is_there
+    (tmp_path / "rank" / "checkpoints" / "model-0.index").touch()
+    assert found.first_model_is_there
 
 
 def test_a_click_model_that_has_learnt_nothing_is_told(tmp_path: Path) -> None:
     # 440 of 2,218 impressions are bought: the AUC of chance has a standard error of
     # sqrt(2219 / (12 * 440 * 1778)) = 0.0154, and hardly comes to 0.5 + 4 * 0.0154 = 0.5616.
     chance = outcome(tmp_path / "1", "rank", auc=0.5616)
-    assert chance.problem == "has learnt too little: its AUC is 0.562, less than 0.62"
+    assert chance.problem == "has learnt too little: its AUC is 0.562, less than 0.58"
     assert outcome(tmp_path / "2", "rank", auc=0.70).problem == ""
     assert outcome(tmp_path / "3", "csft", loss=0.4).problem == ""
 
@@ -228,11 +238,13 @@ def test_the_table_tells_what_does_not_hold() -> None:
     trials = [
         Trial("csft: in step", 2, 41.4, 180.0, 2.5, 3e-6),
         Trial("csft: a worker lost", 2, 80, 180.0, 2.5, 0.5, "differs", "worker 1", 9.6, 20),
+        Trial("rank: servers", 4, 80, None, 0.7, None),
     ]
-    heading, first, second = (re.split(r"  +", line) for line in table(trials).splitlines())
+    heading, first, second, third = (re.split(r"  +", line) for line in table(trials).splitlines())
     told = dict(zip(heading, first, strict=True))
     assert list(told)[:4] == ["what ran", "processes", "seconds", "steps"]
     assert list(told)[4:7] == ["lost", "others left after", "went on from"]
     assert list(told.values()) == ["csft: in step", "2", "41", "180", "-", "-", "-", "2.5000", "3.0e-06", "ok"]
     assert second[4:7] == ["worker 1", "10", "20"]
     assert second[-1] == "differs"
+    assert third[-3:] == ["0.7000", "-", "ok"]

@@ -12,7 +12,14 @@ from typing import TypeVar
 
 from mim_tf.cluster_check.toy_run import ToyRun
 from mim_tf.cluster_check.trial import Trial, table
-from mim_tf.cluster_check.trials import lose_a_server, lose_a_worker, train_alone, train_in_step, train_with_servers
+from mim_tf.cluster_check.trials import (
+    lose_a_worker,
+    lose_the_server,
+    lose_workers_of_servers,
+    train_alone,
+    train_in_step,
+    train_with_servers,
+)
 from mim_tf.commandline import command_parser, run_command
 
 Result = TypeVar("Result")
@@ -56,8 +63,8 @@ def _trials(run: ToyRun, stages: tuple[str, ...]) -> Iterator[tuple[str, Callabl
         yield f"{stage}: a worker lost", partial(lose_a_worker, run, stage)
     if "rank" in stages:
         yield "rank: parameter servers", partial(train_with_servers, run)
-        yield "rank: parameter servers, a worker lost", partial(lose_a_server, run, "worker 1")
-        yield "rank: parameter servers, one of them lost", partial(lose_a_server, run, "ps 0")
+        yield "rank: parameter servers, workers lost", partial(lose_workers_of_servers, run)
+        yield "rank: parameter servers, one of them lost", partial(lose_the_server, run)
 
 
 def _timed(name: str, work: Callable[[], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""A stage of two workers in one process: `python -m mim_tf.cluster_check.in_one_process`.
+"""A run as two workers train it, in one process: `python -m mim_tf.cluster_check.in_one_process`.
 
 Each worker of a training reads its own share of the files and draws its own views. Here two devices of one process do,
 so that what comes out is what two workers should come to, but for the order in which floats are added.
@@ -7,27 +7,48 @@ so that what comes out is what two workers should come to, but for the order in 
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mim_tf.commandline import options_of, run_command, set_keras_mode, settings_of, stage_parser
-from mim_tf.training.stages import run_stage
+from mim_tf.training.stages import LEGACY_KERAS_STAGES, run_stage
+from mim_tf.workdir import STAGES, StageFolder
 
 WORKERS = 2
+_TRAININGS = ("pretrain", "csft", "rank")
 
 
 def main() -> None:
-    """Run the command."""
-    parser = stage_parser("cluster_check.in_one_process", "Stage 1 or 2 as two workers train it, in one process.", "")
-    parser.add_argument("--stage", required=True, choices=("pretrain", "csft"))
+    """Run all stages, each training in a process of its own that takes the place of the one before.
+
+    The collective operations of two trainings in a process would take each other for their own, and `rank` needs
+    another Keras.
+    """
+    parser = stage_parser("cluster_check.in_one_process", "All stages as two workers train them, in one process.", "")
     arguments = parser.parse_args()
-    set_keras_mode(legacy=False)
-    module = importlib.import_module(f"mim_tf.training.{arguments.stage}")
-    module.make_strategy = _two_workers  # type: ignore[attr-defined]  # instead of one that a setting can name
-    settings, options = settings_of(arguments), shlex.join(options_of(arguments))
-    run_stage(arguments.stage, settings, Path(arguments.workdir), options, cpu_devices=WORKERS)
+    workdir, options = Path(arguments.workdir), options_of(arguments)
+    for stage in STAGES:
+        if StageFolder(workdir, stage).finished:
+            continue
+        if stage in _TRAININGS:
+            if "tensorflow" in sys.modules:
+                os.execv(sys.executable, [sys.executable, "-m", "mim_tf.cluster_check.in_one_process", *options])
+            set_keras_mode(legacy=stage in LEGACY_KERAS_STAGES)
+            _train_as_two(stage)
+        run_stage(stage, settings_of(arguments), workdir, shlex.join(options), cpu_devices=WORKERS)
+
+
+def _train_as_two(stage: str) -> None:
+    """Let a stage's module train by two workers, instead of under a strategy that a setting can name."""
+    module = importlib.import_module(f"mim_tf.training.{stage}")
+    module.make_strategy = _two_workers  # type: ignore[attr-defined]
+    if stage == "rank":
+        plan = module.EpochPlan
+        plan.under = lambda strategy, records, options: plan.of(records, options, WORKERS, WORKERS)
 
 
 def _two_workers(setting: str) -> Any:

@@ -28,7 +28,7 @@ rank:
 
 
 class ToyRun:
-    """A drawn shop whose stages are trained in one process, and copies of it in which one stage is yet to be trained.
+    """A drawn shop whose stages one process trains as two do, and copies in which one stage is yet to be trained.
 
     Args:
         folder: of everything, emptied first.
@@ -65,22 +65,31 @@ class ToyRun:
         """Of a trial on a stage."""
         return self._folder / name / stage
 
-    def command(self, stage: str, workdir: Path, strategy: str | None = None) -> list[str]:
-        """Of a training, as a user would type it; without a strategy that of one process."""
-        chosen = ["--set", f"{stage}.strategy={strategy}"] if strategy else []
-        run = ["--config", str(self.config), "--workdir", str(workdir)]
-        return [sys.executable, "-m", "mim_tf.train", "--stage", stage, *run, *chosen]
+    def command_alone(self) -> list[str]:
+        """Of all stages in one process."""
+        return [sys.executable, "-m", "mim_tf.cluster_check.in_one_process", *self._options(self.alone)]
+
+    def command(self, stage: str, workdir: Path, strategy: str) -> list[str]:
+        """Of a training, as a user would type it."""
+        chosen = ["--set", f"{stage}.strategy={strategy}"]
+        return [sys.executable, "-m", "mim_tf.train", "--stage", stage, *self._options(workdir), *chosen]
 
     def logs(self, name: str) -> Path:
         """Where the processes of a trial print to."""
         return self._folder / "logs" / name
+
+    def _options(self, workdir: Path) -> list[str]:
+        return ["--config", str(self.config), "--workdir", str(workdir)]
 
 
 def _empty(folder: Path) -> None:
     """Remove what an earlier check has left. In other commands `--workdir` is a run's, which took days to train."""
     marker = folder / _MARKER
     if not marker.exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StageError(f"`--workdir` must be empty or an earlier check's. Received: {folder}.")
+        raise StageError(
+            f"`--workdir` must be empty or an earlier check's, which has a file {_MARKER}. Received: {folder}. Delete "
+            "it, or name another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     marker.touch()
     for path in folder.iterdir():

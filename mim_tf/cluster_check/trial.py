@@ -20,7 +20,7 @@ class Trial(NamedTuple):
         seconds: until all of them had ended.
         steps: of the training, if it says.
         value: the loss or the AUC in the end.
-        difference: the greatest, from what it is held against.
+        difference: the greatest, from what it is held against; None: what it comes to is chance.
         problem: what does not hold; "" if all does.
         lost: the task that was killed.
         left_after: seconds until the others had left; None: nobody was lost, or the others went on.
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
     seconds: float
     steps: float | None
     value: float
-    difference: float
+    difference: float | None
     problem: str = ""
     lost: str = ""
     left_after: float | None = None
@@ -48,7 +48,7 @@ class Trial(NamedTuple):
             left,
             went_on,
             f"{self.value:.4f}",
-            f"{self.difference:.1e}",
+            "-" if self.difference is None else f"{self.difference:.1e}",
             self.problem or "ok",
         ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 
 from mim_tf.cluster_check.cluster import Cluster
@@ -13,44 +12,43 @@ from mim_tf.cluster_check.toy_run import ToyRun
 from mim_tf.cluster_check.trial import Trial
 from mim_tf.errors import StageError
 
-_PATIENCE = 400.0  # seconds for a training
-_LEAVING = 60.0  # seconds in which those who lost another one have to leave
-_ROUNDING = 1e-4  # it grows over the steps; 3e-6 were seen
-_AUC_BAND = 0.04  # of another order of the impressions: 0.013 and 0.017 were seen, and 0.015 is its standard error
-_SERVERS_BAND = 0.08  # of workers that do not wait for each other, too: 0.055 was seen
-_SAME_ORDER_BAND = 1e-3  # of rounding: 1.3e-6 was seen, one pair of impressions in another order
+# Seconds, of a machine that does much else: what takes longer hangs.
+_PATIENCE = 900.0  # for a training
+_LEAVING = 180.0  # in which those who lost another one have to leave
+# The order in which threads and workers add floats differs from run to run, and what comes of it grows over the steps.
+# Of stages 1 and 2 3e-6 was seen; in stage 3 it changes the order of some pairs of impressions, so the AUC leaps.
+_ROUNDING = {"pretrain": 1e-4, "csft": 1e-4, "rank": 1e-3}
+_AGAIN = {"pretrain": 0.0, "csft": 0.0, "rank": _ROUNDING["rank"]}  # stages 1 and 2: the same, to the bit
 _WORKERS, _SERVERS = {"worker": WORKERS}, {"chief": 1, "worker": 2, "ps": 1}
 _VICTIMS = {"pretrain": "worker 1", "csft": "worker 0", "rank": "worker 1"}  # worker 0 is the chief
 _ADVICE = "another worker is lost. Run the same command again on all workers"
 
 
 def train_alone(run: ToyRun) -> None:
-    """Train all stages in one process; the trials start from what it leaves, and are held against it."""
-    with Cluster(run.command("all", run.alone), {}, run.logs("alone")) as one:
+    """Train all stages in one process as two workers do: the trials start from it, and are held against it."""
+    with Cluster(run.command_alone(), {}, run.logs("alone")) as one:
         one.finish(2 * _PATIENCE)
 
 
 def train_in_step(run: ToyRun, stage: str) -> Trial:
-    """Two workers train a stage in step, and come to the same weights.
+    """Two workers train a stage in step: both come to the same weights, and to what one process comes to.
 
-    Stages 1 and 2 are held against one process that reads what the two workers read; stage 3 against the one that
-    trained alone, in another order.
+    That one reads what the two read, each example once in an epoch, so none is left out here and none comes twice.
     """
     start, found = time.monotonic(), Outcome(run.before(stage, "in-step"), stage)
     with Cluster(run.command(stage, found.workdir, "multi_worker"), _WORKERS, run.logs(f"in-step-{stage}")) as cluster:
         cluster.finish(_PATIENCE)
         digests = _digests(cluster)
-    seconds = time.monotonic() - start
-    difference = found.difference_from(Outcome(run.alone, stage) if stage == "rank" else _in_one_process(run, stage))
-    limit = _AUC_BAND if stage == "rank" else _ROUNDING
-    problem = _too_far(difference, limit) or _disagreement(digests) or found.problem
-    return Trial(f"{stage}: in step", WORKERS, seconds, found.steps, found.value, difference, problem)
+    seconds, alone = time.monotonic() - start, Outcome(run.alone, stage)
+    difference = found.difference_from(alone)
+    problem = _other_steps(found, alone) or _too_far(difference, _ROUNDING[stage]) or _disagreement(digests)
+    return Trial(f"{stage}: in step", WORKERS, seconds, found.steps, found.value, difference, problem or found.problem)
 
 
 def lose_a_worker(run: ToyRun, stage: str) -> Trial:
     """One of two workers is killed and comes back at once; the other one leaves by itself, and comes back too.
 
-    Stages 1 and 2 come to what `train_in_step` came to, to the bit; stage 3, whose epochs are the same again, near it.
+    They go on from the checkpoint, and come to what `train_in_step` came to.
     """
     start, found, victim = time.monotonic(), Outcome(run.before(stage, "lost"), stage), _VICTIMS[stage]
     with Cluster(run.command(stage, found.workdir, "multi_worker"), _WORKERS, run.logs(f"lost-{stage}")) as cluster:
@@ -64,9 +62,9 @@ def lose_a_worker(run: ToyRun, stage: str) -> Trial:
         cluster.start(survivor)
         cluster.finish(_PATIENCE)
         digests, continued = _digests(cluster), found.continued(cluster.printed("worker 0"), saved)
-    seconds = time.monotonic() - start
-    difference = found.difference_from(Outcome(run.workdir(stage, "in-step"), stage))
-    problem = _too_far(difference, _SAME_ORDER_BAND if stage == "rank" else 0.0) or _disagreement(digests)
+    seconds, unbroken = time.monotonic() - start, Outcome(run.workdir(stage, "in-step"), stage)
+    difference = found.difference_from(unbroken)
+    problem = _other_steps(found, unbroken) or _too_far(difference, _AGAIN[stage]) or _disagreement(digests)
     problem = (problem or found.problem) if continued else f"did not go on from {saved}"
     trial = Trial(f"{stage}: a worker lost", WORKERS, seconds, found.steps, found.value, difference, problem)
     return trial._replace(lost=victim, left_after=left_after, went_on_from=saved)
@@ -77,39 +75,49 @@ def train_with_servers(run: ToyRun) -> Trial:
     start, found = time.monotonic(), Outcome(run.before("rank", "servers"), "rank")
     with Cluster(run.command("rank", found.workdir, "parameter_server"), _SERVERS, run.logs("servers")) as cluster:
         cluster.finish(_PATIENCE)
-    return _with_servers(run, "rank: servers", found, time.monotonic() - start)
+    return _with_servers("rank: servers", found, time.monotonic() - start)
 
 
-def lose_a_server(run: ToyRun, victim: str) -> Trial:
-    """The same, and a task is killed and comes back.
-
-    Without a worker the chief goes on. Without the parameter server, which holds the weights, all leave and are started
-    again.
-    """
-    name, saved = f"lost-{victim.replace(' ', '-')}", None
-    start, found = time.monotonic(), Outcome(run.before("rank", name), "rank")
-    with Cluster(run.command("rank", found.workdir, "parameter_server"), _SERVERS, run.logs(name)) as cluster:
+def lose_workers_of_servers(run: ToyRun) -> Trial:
+    """The same, and the chief goes on while a worker is killed amid a training, and another one between two of them."""
+    start, found = time.monotonic(), Outcome(run.before("rank", "lost-workers"), "rank")
+    with Cluster(run.command("rank", found.workdir, "parameter_server"), _SERVERS, run.logs("lost-workers")) as cluster:
         cluster.wait_until(lambda: found.saved > 0, "a checkpoint", _PATIENCE)
-        cluster.kill(victim)
-        killed, left_after = time.monotonic(), None
-        if victim.startswith("ps"):
-            _leave(cluster, "chief 0")
-            left_after, saved = time.monotonic() - killed, found.saved
-            cluster.wait(_LEAVING)
-        for task in [victim] if left_after is None else cluster.tasks:
+        _start_anew(cluster, "worker 1")
+        cluster.wait_until(lambda: found.first_model_is_there, "the first model", _PATIENCE)
+        _start_anew(cluster, "worker 0")
+        cluster.finish(_PATIENCE)
+    trial = _with_servers("rank: servers, workers lost", found, time.monotonic() - start)
+    return trial._replace(lost="worker 1, worker 0")
+
+
+def lose_the_server(run: ToyRun) -> Trial:
+    """The same, and the parameter server, which holds the weights, is killed: all leave and are started again."""
+    start, found = time.monotonic(), Outcome(run.before("rank", "lost-server"), "rank")
+    with Cluster(run.command("rank", found.workdir, "parameter_server"), _SERVERS, run.logs("lost-server")) as cluster:
+        cluster.wait_until(lambda: found.saved > 0, "a checkpoint", _PATIENCE)
+        cluster.kill("ps 0")
+        killed = time.monotonic()
+        _leave(cluster, "chief 0")
+        left_after, saved = time.monotonic() - killed, found.saved
+        cluster.wait(_LEAVING)
+        for task in cluster.tasks:
             cluster.start(task)
         cluster.finish(_PATIENCE)
-        printed = cluster.printed("chief 0")
-    trial = _with_servers(run, f"rank: servers, {victim[:-2]} lost", found, time.monotonic() - start)
-    if saved is not None and not found.continued(printed, saved):
-        trial = trial._replace(problem=f"did not go on from {saved}")
-    return trial._replace(lost=victim, left_after=left_after, went_on_from=saved)
+        continued = found.continued(cluster.printed("chief 0"), saved)
+    trial = _with_servers("rank: servers, ps lost", found, time.monotonic() - start)
+    problem = trial.problem if continued else f"did not go on from {saved}"
+    return trial._replace(lost="ps 0", left_after=left_after, went_on_from=saved, problem=problem)
 
 
-def _with_servers(run: ToyRun, name: str, found: Outcome, seconds: float) -> Trial:
-    difference = found.difference_from(Outcome(run.alone, "rank"))
-    problem = _too_far(difference, _SERVERS_BAND) or found.problem
-    return Trial(name, sum(_SERVERS.values()), seconds, None, found.value, difference, problem)
+def _with_servers(name: str, found: Outcome, seconds: float) -> Trial:
+    """Workers that do not wait for each other come to other weights each time: what they learnt is judged alone."""
+    return Trial(name, sum(_SERVERS.values()), seconds, None, found.value, None, found.problem)
+
+
+def _start_anew(cluster: Cluster, victim: str) -> None:
+    cluster.kill(victim)
+    cluster.start(victim)
 
 
 def _leave(cluster: Cluster, survivor: str) -> None:
@@ -119,15 +127,6 @@ def _leave(cluster: Cluster, survivor: str) -> None:
         raise StageError(f"{survivor} left with code {code}, and not by {_ADVICE!r}. {cluster.last_lines(survivor)}")
 
 
-def _in_one_process(run: ToyRun, stage: str) -> Outcome:
-    workdir = run.before(stage, "in-one-process")
-    options = ["--stage", stage, "--config", str(run.config), "--workdir", str(workdir)]
-    command = [sys.executable, "-m", "mim_tf.cluster_check.in_one_process", *options]
-    with Cluster(command, {}, run.logs(f"in-one-process-{stage}")) as one:
-        one.finish(_PATIENCE)
-    return Outcome(workdir, stage)
-
-
 def _digests(cluster: Cluster) -> list[str]:
     """Of the last weights that each worker told."""
     return [re.findall(r"weights ([0-9a-f]{16})", cluster.printed(task))[-1] for task in cluster.tasks]
@@ -135,6 +134,10 @@ def _digests(cluster: Cluster) -> list[str]:
 
 def _disagreement(digests: list[str]) -> str:
     return "" if len(set(digests)) == 1 else f"the workers' weights differ: {', '.join(digests)}"
+
+
+def _other_steps(found: Outcome, expected: Outcome) -> str:
+    return "" if found.steps == expected.steps else f"took {found.steps} steps instead of {expected.steps}"
 
 
 def _too_far(difference: float, limit: float) -> str:
