@@ -4,11 +4,12 @@ User u, shown item i, buys it with probability `sigmoid(logit)`:
 
 ```
 logit(u, i) = content_strength * content_weight[category(i)] * <taste(u), content(i)>
-            + id_strength * affinity(u, community(i)) + popularity(i) + intercept
+            + id_strength * affinity(u, community(i)) + popularity(i)
+            + fashion_strength * <fashion(day), content(i)> + intercept
 ```
 
 `content(i)` is the one-hot tone, motif and material: what the picture and the title tell. A user's taste is
-the same in every category. `affinity` is liking for hidden communities of items that only co-purchases reveal, as item
+the same in every category. `fashion` is what all users like more on some days than on others. `affinity` is liking for hidden communities of items that only co-purchases reveal, as item
 IDs can learn them. The intercept makes a fifth of the impressions purchases.
 """
 
@@ -33,6 +34,11 @@ CONTENT_SPREAD = 1.28
 ID_SPREAD = 1.02
 # How that variance is divided among tone, motif and material.
 CONTENT_SHARES = (0.45, 0.4, 0.15)
+
+# Standard deviation, over items and days, of the fashion's part of the logit at strength 1.
+FASHION_SPREAD = 1.0
+# How soon what was in fashion is so again.
+SHORTEST_FASHION_DAYS, LONGEST_FASHION_DAYS = 60.0, 120.0
 
 DAY_SECONDS = 24 * 60 * 60
 OPENS_SECONDS, CLOSES_SECONDS = 7 * 60 * 60, 23 * 60 * 60
@@ -68,22 +74,34 @@ def draw_tastes(users: int, rng: np.random.Generator) -> Tastes:
     return Tastes(content=np.concatenate(blocks, axis=1), affinity=affinity)
 
 
+def draw_fashions(days: int, rng: np.random.Generator) -> np.ndarray:
+    """How much is liked what each content value stands for, `[days, content values]`: waves, each with its own length."""
+    sizes = (len(PALETTE), len(MOTIFS), len(MATERIAL_TASTES))
+    height = FASHION_SPREAD * np.sqrt(2 * np.repeat(CONTENT_SHARES, sizes))  # a sine's variance is a half
+    length = rng.uniform(SHORTEST_FASHION_DAYS, LONGEST_FASHION_DAYS, sum(sizes))
+    return height * np.sin(2 * np.pi * (np.arange(days)[:, np.newaxis] / length + rng.random(sum(sizes))))
+
+
 def simulate(
     catalogue: Catalogue,
     tastes: Tastes,
-    days: int,
+    fashions: np.ndarray,
     rng: np.random.Generator,
     *,
     content_strength: float,
     id_strength: float,
+    fashion_strength: float,
 ) -> Impressions:
-    """Lets every user visit the shop for `days` days; the formula is at the top of this file."""
-    user, item, second = _show(catalogue, len(tastes.affinity), days, rng)
-    liking = np.einsum("nc,nc->n", tastes.content[user], catalogue.content()[item])
+    """Lets every user visit the shop on as many days as `fashions` has; the formula is at the top of this file."""
+    user, item, second = _show(catalogue, len(tastes.affinity), len(fashions), rng)
+    content = catalogue.content()[item]
+    liking = np.einsum("nc,nc->n", tastes.content[user], content)
+    in_fashion = np.einsum("nc,nc->n", fashions[second // DAY_SECONDS], content)
     logit = (
         content_strength * catalogue.content_weight()[item] * liking
         + id_strength * tastes.affinity[user, catalogue.community[item]]
         + catalogue.popularity[item]
+        + fashion_strength * in_fashion
     )
     logit += _intercept(logit)
     bought = rng.random(len(logit)) < _sigmoid(logit)

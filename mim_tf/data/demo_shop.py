@@ -5,7 +5,8 @@ and titles show, and their liking for hidden communities of items, which only ot
 
 ```
 P(u buys i) = sigmoid(content_strength * content_weight[category(i)] * <taste(u), content(i)>
-                      + id_strength * affinity(u, community(i)) + popularity(i) + intercept)
+                      + id_strength * affinity(u, community(i)) + popularity(i)
+                      + fashion_strength * <fashion(day), content(i)> + intercept)
 ```
 
 So a model needs content and item IDs, and for the items that keep arriving it has content alone.
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mim_tf.data.demo_behaviour import DAY_SECONDS, Impressions, draw_tastes, simulate
+from mim_tf.data.demo_behaviour import DAY_SECONDS, Impressions, draw_fashions, draw_tastes, simulate
 from mim_tf.data.demo_catalogue import MATERIAL_TASTES, Catalogue, draw_catalogue, write_title
 from mim_tf.data.demo_pictures import MOTIFS, PALETTE, draw_product
 from mim_tf.data.demo_searches import Searches, draw_searches
@@ -45,6 +46,7 @@ def make_demo_shop(
     seed: int = 0,
     content_strength: float = 1.0,
     id_strength: float = 1.0,
+    fashion_strength: float = 0.0,
 ) -> None:
     """Draws the shop and writes it as parquet files.
 
@@ -68,26 +70,30 @@ def make_demo_shop(
         seed: seed of all random draws.
         content_strength: scale of the taste in content; 0 removes it.
         id_strength: scale of the liking for communities; 0 removes it.
+        fashion_strength: scale of what all users like for a while; 0 makes all days alike.
 
     Raises:
         ValueError: an argument is out of range, or the folder holds something.
     """
     target = Path(folder)
     _check_sizes({"items": items, "users": users, "days": days, "searches": searches}, seed)
-    _check_strengths({"content_strength": content_strength, "id_strength": id_strength})
+    _check_strengths(
+        {"content_strength": content_strength, "id_strength": id_strength, "fashion_strength": fashion_strength}
+    )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"`folder` must be new or empty. Received: {target}.")
 
     # Each part draws from its own stream: a change in how pictures are drawn leaves the behaviour as it was.
-    streams = [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(6)]
+    streams = [np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(7)]
     catalogue = draw_catalogue(items, days, streams[0])
     impressions = simulate(
         catalogue,
         draw_tastes(users, streams[1]),
-        days,
+        draw_fashions(days, streams[6]),
         streams[2],
         content_strength=content_strength,
         id_strength=id_strength,
+        fashion_strength=fashion_strength,
     )
     tables = {
         "items": _items(catalogue, titles=streams[3], pictures=streams[4]),

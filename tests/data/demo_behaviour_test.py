@@ -8,16 +8,28 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from mim_tf.data.demo_behaviour import Impressions, draw_tastes, simulate
+from mim_tf.data.demo_behaviour import DAY_SECONDS, Impressions, draw_fashions, draw_tastes, simulate
 from mim_tf.data.demo_catalogue import CATEGORIES, Catalogue, draw_catalogue
 
 
 def _shop(
-    items: int = 600, users: int = 800, content_strength: float = 1.0, id_strength: float = 1.0
+    items: int = 600,
+    users: int = 800,
+    content_strength: float = 1.0,
+    id_strength: float = 1.0,
+    fashion_strength: float = 0.0,
 ) -> tuple[Catalogue, Impressions]:
     rng = np.random.default_rng(0)
     catalogue, tastes = draw_catalogue(items, 120, rng), draw_tastes(users, rng)
-    log = simulate(catalogue, tastes, 120, rng, content_strength=content_strength, id_strength=id_strength)
+    log = simulate(
+        catalogue,
+        tastes,
+        draw_fashions(120, np.random.default_rng(1)),
+        rng,
+        content_strength=content_strength,
+        id_strength=id_strength,
+        fashion_strength=fashion_strength,
+    )
     return catalogue, log
 
 
@@ -169,3 +181,24 @@ def test_a_taste_of_strength_0_is_gone(gone: str, left: str) -> None:
     removed = predictors["content" if gone == "content" else "community"]
     assert abs(evidence.auc(removed) - 0.5) < 0.03
     assert evidence.auc(predictors[left]) > 0.62
+
+
+def test_fashions_move_what_everyone_buys() -> None:
+    """The rate of each tone, month by month, follows the fashion that the log was drawn with, and else nothing."""
+    height = draw_fashions(120, np.random.default_rng(1))
+    follows = {}
+    for strength in (0.0, 1.0):
+        catalogue, log = _shop(content_strength=0.0, id_strength=0.0, fashion_strength=strength)
+        month, tone = log.second // (30 * DAY_SECONDS), catalogue.tone[log.item]
+        of = [(when, which) for when in range(4) for which in np.unique(tone)]
+        rates = [log.bought[(month == when) & (tone == which)].mean() for when, which in of]
+        follows[strength] = np.corrcoef(rates, [height[30 * when : 30 * when + 30, which].mean() for when, which in of])
+    assert follows[1.0][0, 1] > 0.7
+    assert abs(follows[0.0][0, 1]) < 0.4
+
+
+def test_a_fashion_has_the_promised_spread() -> None:
+    """A sum of three waves with variances 0.45, 0.4 and 0.15, of a tone, a motif and a material: of variance 1."""
+    fashions = draw_fashions(100_000, np.random.default_rng(0))
+    tone, motif, material = 0, -4, -1
+    assert fashions[:, [tone, motif, material]].sum(axis=1).std() == pytest.approx(1.0, rel=0.01)

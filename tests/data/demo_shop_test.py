@@ -40,6 +40,18 @@ def test_same_seed_same_bytes_other_seed_other_shop(tmp_path: Path) -> None:
         assert content != (tmp_path / "other" / file).read_bytes()
 
 
+def test_fashions_leave_all_but_what_is_bought_as_it_was(tmp_path: Path) -> None:
+    for name, strength in (("timeless", 0.0), ("in_fashion", 1.0)):
+        make_demo_shop(tmp_path / name, **SMALL, fashion_strength=strength)
+    timeless, in_fashion = (_columns(tmp_path / name, "impressions") for name in ("timeless", "in_fashion"))
+    for column in ("user_id", "item_id", "timestamp"):
+        np.testing.assert_array_equal(timeless[column], in_fashion[column])
+    assert 0.02 < np.mean(timeless["label"] != in_fashion["label"]) < 0.3
+    assert pq.read_table(tmp_path / "timeless" / "items.parquet") == pq.read_table(
+        tmp_path / "in_fashion" / "items.parquet"
+    )
+
+
 def test_columns_and_types_are_those_of_the_contract(shop: Path) -> None:
     items, log = pq.read_table(shop / "items.parquet"), pq.read_table(shop / "impressions.parquet")
     assert dict(zip(items.schema.names, items.schema.types, strict=True)) == {
@@ -91,6 +103,7 @@ def test_no_item_is_shown_before_it_arrives(shop: Path) -> None:
         ({"seed": -1}, r"`seed` must not be negative\. Received: -1\."),
         ({"content_strength": -0.1}, r"`content_strength` must be between 0 and 5\.0\. Received: -0\.1\."),
         ({"id_strength": float("nan")}, r"`id_strength` must be between 0 and 5\.0\. Received: nan\."),
+        ({"fashion_strength": 5.1}, r"`fashion_strength` must be between 0 and 5\.0\. Received: 5\.1\."),
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
