@@ -1,22 +1,26 @@
-"""What a new week's impressions are worth to a click model, and what it costs to learn from them.
+"""What it is worth to go on from yesterday's click models, and what it costs.
 
-    .venv/bin/python -m benchmarks.daily                  # 3,000 users, one seed
-    .venv/bin/python -m benchmarks.daily 8000 3
+    .venv/bin/python -m benchmarks.daily                     # a drawn shop whose fashions change
+    .venv/bin/python -m benchmarks.daily --fashion 0         # one whose do not
+    .venv/bin/python -m benchmarks.daily --config configs/hm.yaml --from 2020-01-01 --days 30 --windows 5 --seeds 2
 
-The shop is drawn: a thousand items, of which half arrive while the log runs, and 105 days. A first run trains on 91 of
-them. Four ways to go on with the seven days after those are measured on the last seven: the first run's weights as they
-are; started from them and trained on the new week, with and without a warm-up of Adam's rate, and with a share of the
-first run's records; and a run of its own over all 98 days. Contents are small pictures, 48 numbers per item, so no
-encoder has to be trained. Seconds are those of `prepare` and `rank` with both models; AUCs are means of the seeds.
+A log is cut at `--from` and then every `--days`. The first run trains on what was before. Each later window is asked of
+models that have seen everything before it and nothing of it, in the ways of `WAYS`: the first run's as they are; those
+that a chain of runs went on with, window by window, alone and with record files of the first run; and those of a run of
+its own over everything. AUCs and log losses are means over windows and seeds; `change` is the model's AUC less that of
+the first run's, window by window. Steps and seconds are those of `rank`, of both models, for a window.
+
+Contents are the principal components of the words in titles, so that no encoder has to be trained. The drawn shop has
+a thousand items, of which half arrive while the log runs, and 91 days before the first cut.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
-import sys
 import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,124 +28,197 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import numpy as np
-import tensorflow as tf
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from mim_tf.data.demo_shop import make_demo_shop
+from mim_tf.data.demo_shop import FIRST_SECOND, make_demo_shop
 from mim_tf.data.records import read_items
 from mim_tf.metrics import ranking_metrics
 from mim_tf.representation import EmbeddingStore
-from mim_tf.settings import Settings, parse_settings
+from mim_tf.settings import Settings, load_settings, parse_settings
 from mim_tf.training import prepare, rank
-from mim_tf.training.earlier_run import EarlierRun
+from mim_tf.training.earlier_run import EarlierRun, training_records
 from mim_tf.training.models import records_folder
+from mim_tf.training.rank_input import EpochPlan
 from mim_tf.training.rankers import VARIANTS, build_ranker
-from mim_tf.training.represent import fingerprint_file, store_path
+from mim_tf.training.represent import fingerprint_file
 from mim_tf.training.scoring import score_validation
 from mim_tf.workdir import StageFolder
 
-ITEMS, SIDE = 1000, 4
-FIRST, DAY = 1_735_689_600, 86_400  # the log's first second, of 2025
-WEEK, NEXT, DAYS = 91, 98, 105
-EPOCHS, REPLAYED = 3, 0.25
+DAY, FIRST_DAYS, ITEMS, DIM = 86_400, 91, 1000, 64
+ON: dict[str, Any] = {"epochs": 1, "learning_rate": 0.001, "schedule": "constant", "warmup": 0.0}
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "on, window by window": ("on", ON),
+    "on, and 25% of the first": ("on", ON | {"replay": 0.25}),
+    "anew on everything": ("anew", {}),
+}
+"""By name, whether its runs go on or begin anew, and what they change in `rank`; `replay` is a share of the first's."""
 
 
-def main(users: int, seeds: int) -> None:
+@dataclass(frozen=True)
+class Log:
+    """A log and where it is cut.
+
+    Attributes:
+        settings: of a run over it.
+        cuts: seconds UTC at which windows begin, and at which the last one ends.
+        folder: of all runs.
+    """
+
+    settings: Settings
+    cuts: list[int]
+    folder: Path
+
+    @property
+    def measured(self) -> range:
+        """The windows that all ways are measured on; the one before them is the first that is gone on with."""
+        return range(1, len(self.cuts) - 1)
+
+    def run(self, window: int, *, alone: bool, **rank_options: Any) -> Settings:
+        """Settings of a run that is validated on a window: trained on the one before it alone, or on everything."""
+        tree = self.settings.model_dump(exclude_unset=True)
+        tree["data"] |= {"impressions": str(self._until(window + 1)), "validation_from": self.cuts[window]}
+        tree["data"] |= {"train_from": self.cuts[window - 1]} if alone else {}
+        tree["encoders"] = {"dim": DIM}
+        tree["represent"] = {"store": str(self.folder / "store.lance")}
+        tree["rank"] = tree.get("rank", {}) | rank_options
+        return parse_settings(tree, "benchmark")
+
+    def _until(self, cut: int) -> Path:
+        """The log as it was at a cut."""
+        path = self.folder / f"until-{cut}.parquet"
+        if not path.exists():
+            log = pq.read_table(str(self.settings.data.impressions))
+            pq.write_table(log.filter(pc.less(log["timestamp"], self.cuts[cut])), path)
+        return path
+
+
+def main() -> None:
     """Print the table."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_demo_shop(folder / "shop", items=ITEMS, users=users, days=DAYS, searches=100)
-        first, new, anew = (folder / run for run in ("first", "new", "anew"))
-        of_first = settings_of(folder, WEEK, seeds=seeds)
-        seconds = {
-            "first": prepared(first, of_first),
-            "new": prepared(new, settings_of(folder, NEXT, WEEK)),
-            "anew": prepared(anew, settings_of(folder, NEXT)),
-        }
-        started = {"start_from": str(first), "epochs": 1, "seeds": seeds}
-        ways: dict[str, tuple[str, dict[str, Any]]] = {
-            "on from it": ("new", started),
-            "on from it, warm-up 0.1": ("new", started | {"warmup": 0.1}),
-            f"and {REPLAYED:.0%} of the first days": (
-                "new",
-                started | {"warmup": 0.1, "replay": {str(first): REPLAYED}},
-            ),
-            "anew on all days": ("anew", {"seeds": seeds}),
-        }
-        print(f"{users:,} users; {'':24} AUC     base AUC  prepare s   rank s  impressions")
-        metrics = ranked(first, of_first)
-        print(f"{'first run, on its own next days':42}{row(metrics, seconds['first'], first)}")
-        unchanged = measured(settings_of(folder, NEXT, WEEK, **started), new)
-        print(f"{'first run, unchanged':42}{unchanged['model']:.4f}  {unchanged['base']:.4f}")
-        for way, (run, options) in ways.items():
-            workdir = folder / f"{run}-{way}"
-            shutil.copytree(folder / run, workdir)
-            settings = settings_of(folder, NEXT, WEEK if run == "new" else None, **options)
-            print(f"{way:42}{row(ranked(workdir, settings), seconds[run], workdir)}")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.daily", description=__doc__)
+    parser.add_argument("--config", help="of a run over a log; default: over a drawn shop")
+    parser.add_argument("--from", dest="begin", type=np.datetime64, help="date, UTC, of the first cut; with --config")
+    parser.add_argument("--days", type=int, default=7, help="of a window")
+    parser.add_argument("--windows", type=int, default=3, help="to be measured on, after the one first gone on with")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--users", type=int, default=3000, help="of the drawn shop")
+    parser.add_argument("--fashion", type=float, default=1.0, help="its strength in the drawn shop")
+    parser.add_argument("--set", action="append", default=[], help="as of the commands: rank.ubm=average, ...")
+    parser.add_argument("--folder", type=Path, help="where runs are made; default: a temporary folder")
+    arguments = parser.parse_args()
+    if (arguments.config is None) != (arguments.begin is None):
+        parser.error("--config and --from go together")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        log = opened(arguments, Path(name))
+        first = prepared(log, 0, alone=False)
+        ranked(log.run(0, alone=False), first)
+        print(f"{'':26}     AUC  log loss  base AUC   steps  seconds  change")
+        still = unchanged(log, first)
+        print(line("first run, unchanged", still, still), flush=True)
+        for way in WAYS:
+            print(line(way, trained(log, way, first), still), flush=True)
 
 
-def settings_of(folder: Path, validation_day: int, first_day: int | None = None, **options: Any) -> Settings:
-    """A run over some days."""
-    files = {name: str(folder / "shop" / f"{name}.parquet") for name in ("items", "impressions")}
-    data = {"validation_from": FIRST + validation_day * DAY, "shards": 8, "first_seen": "first_seen"}
-    days = {} if first_day is None else {"train_from": FIRST + first_day * DAY}
-    network = {"ubm": "din", "item_epsilon": 0.003, "hash_bins": 4096}
-    tree = {
-        "data": files | data | days,
-        "encoders": {"dim": 3 * SIDE**2},
-        "rank": {"epochs": EPOCHS} | network | options,
-    }
-    return parse_settings(tree, "benchmark")
+def opened(arguments: argparse.Namespace, folder: Path) -> Log:
+    """The log that the command names, or a drawn one; with its items' contents in a store."""
+    windows = arguments.windows + 1
+    if arguments.config is None:
+        begin = FIRST_SECOND + FIRST_DAYS * DAY
+        shop, days = folder / "shop", FIRST_DAYS + windows * arguments.days
+        make_demo_shop(
+            shop, items=ITEMS, users=arguments.users, days=days, searches=100, fashion_strength=arguments.fashion
+        )
+        arguments.config = folder / "shop.yaml"
+        arguments.config.write_text(
+            f"data: {{items: {shop}/items.parquet, impressions: {shop}/impressions.parquet, first_seen: first_seen}}\n"
+            "rank: {ubm: din, epochs: 3, item_epsilon: 0.003, hash_bins: 4096}\n"
+        )
+    else:
+        begin = int(arguments.begin.astype("datetime64[s]").astype(int))
+    fixed = [f"rank.seeds={arguments.seeds}", "data.pairs=null", "data.pairs_share=0", "data.shards=8"]
+    settings = load_settings(arguments.config, [*arguments.set, *fixed])
+    return Log(settings, [begin + window * arguments.days * DAY for window in range(windows + 1)], folder)
 
 
-def prepared(workdir: Path, settings: Settings) -> float:
-    """Prepare a run, with its items' contents; returns the seconds of the first."""
-    begun = time.perf_counter()
+def prepared(log: Log, window: int, *, alone: bool) -> Path:
+    """The workdir of a run, as it is before its `rank`."""
+    workdir = log.folder / f"{'alone' if alone else 'all'}-{window}"
+    if workdir.exists():
+        return workdir
+    settings = log.run(window, alone=alone)
     with StageFolder(workdir, "prepare").begin(settings):
         StageFolder(workdir, "prepare").finish(prepare.run(settings, workdir))
-    seconds = time.perf_counter() - begun
     StageFolder(workdir, "represent").path.mkdir()
-    store = EmbeddingStore.create(store_path(settings, workdir), id_type="int64", dim=settings.encoders.dim)
-    store.upsert(*pictures(workdir), encoder="pictures")
-    fingerprint_file(StageFolder(workdir, "represent")).write_text("pictures\n")
-    return seconds
+    fingerprint_file(StageFolder(workdir, "represent")).write_text("words\n")
+    if not (log.folder / "store.lance").exists():
+        fill(log, workdir)
+    return workdir
 
 
-def pictures(workdir: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The items' ids and small pictures, around their mean."""
+def fill(log: Log, workdir: Path) -> None:
+    """Put what the items' titles say into the store."""
     items = list(read_items(records_folder(StageFolder(workdir, "prepare"))).as_numpy_iterator())
-    images = [tf.image.decode_jpeg(item["image"], channels=3) for item in items]
-    small = np.stack([tf.image.resize(image, [SIDE, SIDE], method="area").numpy().ravel() for image in images]) / 255
-    return np.array([item["item_id"] for item in items]), small - small.mean(axis=0)
+    words = TfidfVectorizer(min_df=2).fit_transform([item["title"].decode() for item in items])
+    vectors = PCA(DIM, svd_solver="arpack", random_state=0).fit_transform(words)
+    store = EmbeddingStore.create(str(log.folder / "store.lance"), id_type="int64", dim=DIM)
+    store.upsert(np.array([item["item_id"] for item in items]), vectors, encoder="words")
 
 
-def ranked(workdir: Path, settings: Settings) -> dict[str, float]:
-    """Train the click models of a prepared run."""
-    with StageFolder(workdir, "rank").begin(settings):
-        metrics = rank.run(settings, workdir)
-        StageFolder(workdir, "rank").finish(metrics)
+def trained(log: Log, way: str, first: Path) -> list[dict[str, float]]:
+    """The metrics of a way's runs, window by window."""
+    kind, options = WAYS[way]
+    replay = {"replay": {str(first): options["replay"]}} if "replay" in options else {}
+    metrics, earlier = [], first
+    for window in log.measured:
+        workdir = log.folder / f"{way}-{window}"
+        shutil.copytree(prepared(log, window, alone=kind == "on"), workdir)
+        start = {"start_from": str(earlier)} if kind == "on" else {}
+        metrics.append(ranked(log.run(window, alone=kind == "on", **options | replay | start), workdir))
+        earlier = workdir
     return metrics
 
 
-def measured(settings: Settings, workdir: Path) -> dict[str, float]:
-    """The AUC of each variant, mean of the seeds, with the weights that a run begins with."""
-    aucs: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+def ranked(settings: Settings, workdir: Path) -> dict[str, float]:
+    """Train the click models of a prepared run; the metrics, and the steps of both models."""
+    with StageFolder(workdir, "rank").begin(settings):
+        metrics = rank.run(settings, workdir)
+        StageFolder(workdir, "rank").finish(metrics)
+    plan = EpochPlan.of(training_records(settings, workdir, settings.seed), settings.rank)
+    return metrics | {"steps": len(VARIANTS) * plan.steps * settings.rank.epochs}
+
+
+def unchanged(log: Log, first: Path) -> list[dict[str, float]]:
+    """What the first run's models are worth, window by window."""
+    return [
+        asked(log.run(window, alone=True, start_from=str(first)), prepared(log, window, alone=True), first)
+        for window in log.measured
+    ]
+
+
+def asked(settings: Settings, workdir: Path, first: Path) -> dict[str, float]:
+    """The metrics of an earlier run's models on a run's validation impressions, means of the seeds."""
+    found: dict[str, list[float]] = {}
     for variant in VARIANTS:
         for seed in range(settings.rank.seeds):
             ranker = build_ranker(settings, workdir, variant)
-            EarlierRun(str(settings.rank.start_from)).hand_over(ranker, variant, seed)
+            EarlierRun(first).hand_over(ranker, variant, seed)
             scored = score_validation(ranker, settings, workdir)
-            aucs[variant].append(ranking_metrics(scored.labels, scored.probabilities, scored.users)["auc"])
-    return {variant: float(np.mean(of)) for variant, of in aucs.items()}
+            for name, value in ranking_metrics(scored.labels, scored.probabilities, scored.users).items():
+                found.setdefault(name if variant == "model" else f"{name}_base", []).append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()} | {"steps": 0, "seconds": 0}
 
 
-def row(metrics: dict[str, float], seconds: float, workdir: Path) -> str:
-    """One line of the table."""
-    impressions = StageFolder(workdir, "prepare").metrics["impressions_train"]
-    return (
-        f"{metrics['auc']:.4f}  {metrics['auc_base']:.4f}    {seconds:7.1f}  {metrics['seconds']:7.1f}"
-        f"  {impressions:11,.0f}"
+def line(way: str, metrics: list[dict[str, float]], first: list[dict[str, float]]) -> str:
+    """A line of the table."""
+    auc, log_loss, base, steps = (
+        np.mean([of[name] for of in metrics]) for name in ("auc", "log_loss", "auc_base", "steps")
     )
+    seconds = np.mean([of["seconds"] for of in metrics])
+    changes = "  ".join(f"{of['auc'] - to['auc']:+.4f}" for of, to in zip(metrics, first, strict=True))
+    return f"{way:26}  {auc:.4f}    {log_loss:.4f}    {base:.4f}  {steps:6.0f}  {seconds:7.1f}  {changes}"
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in (sys.argv[1:] or ["3000", "1"])))
+    main()

@@ -16,16 +16,14 @@ import argparse
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.generated_log import DAYS, FIRST_SECOND, SECONDS_PER_DAY
+from benchmarks.peak_memory import run_module
 from mim_tf.data.record_schema import IMPRESSION_SPLITS, RecordSchema
 
 _MB, _REJECTS = 2**20, "rejects.parquet"
@@ -50,7 +48,7 @@ def main() -> None:
             _measure(["--config", arguments.config, *overrides], Path(name), arguments)
         for millions in arguments.millions:
             folder = Path(name) / str(millions)
-            _run("benchmarks.generated_log", "--to", str(folder), "--impressions", str(round(millions * 1e6)))
+            run_module("benchmarks.generated_log", "--to", str(folder), "--impressions", str(round(millions * 1e6)))
             config = folder / "config.yaml"
             config.write_text(yaml.safe_dump({"data": _data(folder)}), encoding="utf-8")
             _measure(["--config", str(config)], folder, arguments)
@@ -68,7 +66,7 @@ def _measure(run: list[str], folder: Path, arguments: argparse.Namespace) -> Non
 def _measured(run: list[str], workdir: Path, engine: str, options: list[str], digests: set[str]) -> str:
     """A line of the table; leaves nothing but the digest."""
     of_engine = [part for option in options for part in ("--engine-option", option)]
-    peak = _run("mim_tf.prepare", *run, "--workdir", str(workdir), "--engine", engine, *of_engine)
+    peak = run_module("mim_tf.prepare", *run, "--workdir", str(workdir), "--engine", engine, *of_engine)
     metrics = json.loads((workdir / "prepare" / "metrics.json").read_text(encoding="utf-8"))
     written = round(sum(metrics[f"impressions_{split}"] for split in IMPRESSION_SPLITS))
     impressions = written + round(metrics["impressions_rejected"] + metrics.get("impressions_before", 0))
@@ -106,50 +104,6 @@ def _digest(records: Path) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _run(module: str, *arguments: str) -> int:
-    """Run a module to its end; returns the most memory that it and its children had at once, in bytes."""
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.DEVNULL)
-    ended, peak = threading.Event(), [0]
-
-    def watch() -> None:
-        while not ended.wait(0.5):
-            peak[0] = max(peak[0], sum(_own_memory(each) for each in _family(process.pid)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        code = process.wait()
-    finally:
-        ended.set()
-        watcher.join()
-    if code:
-        raise SystemExit(f"{module} ended with {code}.")
-    return peak[0]
-
-
-def _family(root: int) -> list[int]:
-    """A process and all that it started, and they."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):  # it has just ended
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    family = [root]
-    for process in family:  # grows on the way
-        family += children.get(process, [])
-    return family
-
-
-def _own_memory(process: int) -> int:
-    try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 if __name__ == "__main__":
