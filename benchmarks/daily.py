@@ -48,10 +48,11 @@ from mim_tf.training.scoring import score_validation
 from mim_tf.workdir import StageFolder
 
 DAY, FIRST_DAYS, ITEMS, DIM = 86_400, 91, 1000, 64
-ON: dict[str, Any] = {"epochs": 1, "learning_rate": 0.001, "schedule": "constant", "warmup": 0.0}
+ON: dict[str, Any] = {"epochs": 1, "learning_rate": 0.002, "schedule": "constant"}
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "on, window by window": ("on", ON),
-    "on, and 25% of the first": ("on", ON | {"replay": 0.25}),
+    "on": ("on", ON),
+    "on, rate 0.005": ("on", ON | {"learning_rate": 0.005}),
+    "on, 25% of the first run": ("on", ON | {"replay": 0.25}),
     "anew on everything": ("anew", {}),
 }
 """By name, whether its runs go on or begin anew, and what they change in `rank`; `replay` is a share of the first's."""
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=3, help="to be measured on, after the one first gone on with")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--users", type=int, default=3000, help="of the drawn shop")
-    parser.add_argument("--fashion", type=float, default=1.0, help="its strength in the drawn shop")
+    parser.add_argument("--fashion", type=float, default=0.5, help="how strong it is in the drawn shop")
     parser.add_argument("--set", action="append", default=[], help="as of the commands: rank.ubm=average, ...")
     parser.add_argument("--folder", type=Path, help="where runs are made; default: a temporary folder")
     arguments = parser.parse_args()

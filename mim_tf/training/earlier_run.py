@@ -31,7 +31,8 @@ class EarlierRun:
     """The finished `rank` stage of an earlier run, as `rank.start_from` names it.
 
     Its weights are handed over, and Adam's moments are not: they are of the last steps on another day, at the end of a
-    schedule that begins anew. `rank.warmup` keeps the first steps small, in which Adam has seen no gradients.
+    schedule that begins anew, and models that went on with them were no better. What matters is the rate: it says how
+    fast a run forgets, and one that suits a first run's epochs is soon too much for a day's few steps.
 
     Args:
         workdir: of that run.
