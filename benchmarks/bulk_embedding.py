@@ -113,7 +113,7 @@ def config(folder: Path, items: int) -> Path:
 def line(folder: Path, items: int, way: str, seconds: dict[str, tuple[int, float]]) -> str:
     """A line of the table; notes its items and seconds for the next number of items."""
     before, master = WAYS[way]
-    workdir = shutil.copytree(folder / f"prepared-{items}", folder / f"{way.replace(' ', '-')}-{items}")
+    workdir = shutil.copytree(folder / f"prepared-{items}", folder / f"way-{list(WAYS).index(way)}-{items}")
     engine = [] if master is None else ["--engine", "spark", "--engine-option", f"spark.master={master}"]
     run = ["--config", str(config(folder, items)), "--workdir", str(workdir)]
     begun = time.monotonic()

@@ -5,10 +5,11 @@
     .venv/bin/python -m benchmarks.daily --config configs/hm.yaml --from 2020-01-01 --days 30 --windows 5 --seeds 2
 
 A log is cut at `--from` and then every `--days`. The first run trains on what was before. Each later window is asked of
-models that have seen everything before it and nothing of it, in the ways of `WAYS`: the first run's as they are; those
-that a chain of runs went on with, window by window, alone and with record files of the first run; and those of a run of
-its own over everything. AUCs and log losses are means over windows and seeds; `change` is the model's AUC less that of
-the first run's, window by window. Steps and seconds are those of `rank`, of both models, for a window.
+models that have seen what was before it and nothing of it: the first run's as they are; those that a chain of runs went
+on with, an epoch of each window, at several rates, and with record files of the first run beside the window's; and
+those of a run of its own over everything. AUCs and log losses are means over windows and seeds; `change` is the model's
+AUC less that of the first run's, window by window. Steps and seconds are those of `rank`, of both models, for a window
+and a seed.
 
 Contents are the principal components of the words in titles, so that no encoder has to be trained. The drawn shop has
 a thousand items, of which half arrive while the log runs, and 91 days before the first cut.
@@ -48,14 +49,33 @@ from mim_tf.training.scoring import score_validation
 from mim_tf.workdir import StageFolder
 
 DAY, FIRST_DAYS, ITEMS, DIM = 86_400, 91, 1000, 64
-ON: dict[str, Any] = {"epochs": 1, "learning_rate": 0.002, "schedule": "constant"}
-WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "on": ("on", ON),
-    "on, rate 0.005": ("on", ON | {"learning_rate": 0.005}),
-    "on, 25% of the first run": ("on", ON | {"replay": 0.25}),
-    "anew on everything": ("anew", {}),
-}
-"""By name, whether its runs go on or begin anew, and what they change in `rank`; `replay` is a share of the first's."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the models come about that a window is asked of.
+
+    Attributes:
+        name: in the table.
+        goes_on: from the run of the window before, on that window alone; otherwise its run begins anew, on everything.
+        rank: what it changes in the settings of `rank`.
+        replayed: share of the first run's record files beside the window's.
+    """
+
+    name: str
+    goes_on: bool
+    rank: dict[str, Any]
+    replayed: float = 0.0
+
+
+def ways(rates: list[float], replayed: float) -> list[Way]:
+    """Going on at each rate; at the first of them with files of the first run; and beginning anew."""
+    on = [{"epochs": 1, "learning_rate": rate, "schedule": "constant"} for rate in rates]
+    return [
+        *(Way(f"on, rate {options['learning_rate']:g}", True, options) for options in on),
+        Way(f"on, and {replayed:.0%} of the first", True, on[0], replayed),
+        Way("anew on everything", False, {}),
+    ]
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,8 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=7, help="of a window")
     parser.add_argument("--windows", type=int, default=3, help="to be measured on, after the one first gone on with")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.002, 0.005], help="at which runs go on")
+    parser.add_argument("--replayed", type=float, default=0.25, help="share of the first run's files")
     parser.add_argument("--users", type=int, default=3000, help="of the drawn shop")
     parser.add_argument("--fashion", type=float, default=0.5, help="how strong it is in the drawn shop")
     parser.add_argument("--set", action="append", default=[], help="as of the commands: rank.ubm=average, ...")
@@ -118,8 +140,9 @@ def main() -> None:
         print(f"{'':26}     AUC  log loss  base AUC   steps  seconds  change")
         still = unchanged(log, first)
         print(line("first run, unchanged", still, still), flush=True)
-        for way in WAYS:
-            print(line(way, trained(log, way, first), still), flush=True)
+        for number, way in enumerate(ways(arguments.rates, arguments.replayed)):
+            metrics = trained(log, way, first, folder=log.folder / f"way-{number}")
+            print(line(way.name, metrics, still), flush=True)
 
 
 def opened(arguments: argparse.Namespace, folder: Path) -> Log:
@@ -167,27 +190,27 @@ def fill(log: Log, workdir: Path) -> None:
     store.upsert(np.array([item["item_id"] for item in items]), vectors, encoder="words")
 
 
-def trained(log: Log, way: str, first: Path) -> list[dict[str, float]]:
+def trained(log: Log, way: Way, first: Path, folder: Path) -> list[dict[str, float]]:
     """The metrics of a way's runs, window by window."""
-    kind, options = WAYS[way]
-    replay = {"replay": {str(first): options["replay"]}} if "replay" in options else {}
+    replay = {"replay": {str(first): way.replayed}} if way.replayed else {}
     metrics, earlier = [], first
     for window in log.measured:
-        workdir = log.folder / f"{way}-{window}"
-        shutil.copytree(prepared(log, window, alone=kind == "on"), workdir)
-        start = {"start_from": str(earlier)} if kind == "on" else {}
-        metrics.append(ranked(log.run(window, alone=kind == "on", **options | replay | start), workdir))
+        workdir = folder / str(window)
+        shutil.copytree(prepared(log, window, alone=way.goes_on), workdir)
+        start = {"start_from": str(earlier)} if way.goes_on else {}
+        metrics.append(ranked(log.run(window, alone=way.goes_on, **way.rank, **replay, **start), workdir))
         earlier = workdir
     return metrics
 
 
 def ranked(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Train the click models of a prepared run; the metrics, and the steps of both models."""
+    """Train the click models of a prepared run; its metrics, and a seed's steps and seconds."""
     with StageFolder(workdir, "rank").begin(settings):
         metrics = rank.run(settings, workdir)
         StageFolder(workdir, "rank").finish(metrics)
     plan = EpochPlan.of(training_records(settings, workdir, settings.seed), settings.rank)
-    return metrics | {"steps": len(VARIANTS) * plan.steps * settings.rank.epochs}
+    steps = len(VARIANTS) * plan.steps * settings.rank.epochs
+    return metrics | {"steps": steps, "seconds": metrics["seconds"] / settings.rank.seeds}
 
 
 def unchanged(log: Log, first: Path) -> list[dict[str, float]]:
