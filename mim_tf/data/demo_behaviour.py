@@ -9,8 +9,9 @@ logit(u, i) = content_strength * content_weight[category(i)] * <taste(u), conten
 ```
 
 `content(i)` is the one-hot tone, motif and material: what the picture and the title tell. A user's taste is
-the same in every category. `fashion` is what all users like more on some days than on others. `affinity` is liking for hidden communities of items that only co-purchases reveal, as item
-IDs can learn them. The intercept makes a fifth of the impressions purchases.
+the same in every category. `affinity` is liking for hidden communities of items that only co-purchases reveal, as item
+IDs can learn them. `fashion` is what all users like more on some days than on others. The intercept makes a fifth of
+the impressions purchases.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def draw_tastes(users: int, rng: np.random.Generator) -> Tastes:
 
 
 def draw_fashions(days: int, rng: np.random.Generator) -> np.ndarray:
-    """How much is liked what each content value stands for, `[days, content values]`: waves, each with its own length."""
+    """How much each content value is liked by all users, `[days, content values]`: waves, each of its own length."""
     sizes = (len(PALETTE), len(MOTIFS), len(MATERIAL_TASTES))
     height = FASHION_SPREAD * np.sqrt(2 * np.repeat(CONTENT_SHARES, sizes))  # a sine's variance is a half
     length = rng.uniform(SHORTEST_FASHION_DAYS, LONGEST_FASHION_DAYS, sum(sizes))
