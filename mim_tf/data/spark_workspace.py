@@ -59,9 +59,11 @@ class SparkWorkspace(Workspace):
         super().__init__(folder)
         self.connection = ibis.pyspark.connect(self._session)
         self._numbers = itertools.count()
-        self._parts, self._bytes = 0, 0
-        self._rows: dict[str, int] = {}
-        """Of each view."""
+        given = self._session.sparkContext.getConf()
+        self._are_parts_given = _SHUFFLE_PARTS in options or given.contains(_SHUFFLE_PARTS)
+        self._parts = 0
+        self._rows: dict[str, int] = {}  # of each view
+        self._bytes: dict[str, int] = {}  # of each that was read
         self._stack.callback(self._drop_views)
 
     def read(self, form: str, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> ir.Table:
@@ -80,7 +82,9 @@ class SparkWorkspace(Workspace):
         else:
             opened = read_parquet(self._session, filesystem, files)
         self._part_shuffles(opened)
-        return self._view(opened.table, opened.rows)
+        table = self._view(opened.table, opened.rows)
+        self._bytes[table.get_name()] = opened.bytes
+        return table
 
     def keep(self, table: ir.Table) -> ir.Table:
         """Compute a table once and keep it in files: an executor that is lost then takes nothing along."""
@@ -112,7 +116,8 @@ class SparkWorkspace(Workspace):
         """Compute a table from the batches of another, as in `Workspace`, in the executors."""
         self._session.conf.set(_ROWS_PER_BATCH, str(at_once))
         frame, tasks = self._frame(table), self._session.sparkContext.defaultParallelism
-        if self._bytes < tasks * _BYTES_PER_SCAN:  # of a small file all work would be one executor's
+        scanned = sum(self._bytes.get(source.name, 0) for source in table.op().find(DatabaseTable))
+        if scanned < tasks * _BYTES_PER_SCAN:  # of a small file all work would be one executor's
             frame = frame.repartition(tasks)
         kept = self._kept(frame.mapInArrow(function, from_arrow_schema(schema)))
         progress(self.count(kept), self.count(kept))
@@ -148,11 +153,10 @@ class SparkWorkspace(Workspace):
 
     def _part_shuffles(self, opened: Opened) -> None:
         """Let shuffles have as many parts as what was read asks for, where nobody has said how many."""
-        self._bytes += opened.bytes
         self._parts += max(opened.rows // _ROWS_PER_PART, opened.bytes // _BYTES_PER_PART)
-        cluster = self._session.sparkContext
-        if not cluster.getConf().contains(_SHUFFLE_PARTS):
-            self._session.conf.set(_SHUFFLE_PARTS, str(max(self._parts, cluster.defaultParallelism)))
+        if not self._are_parts_given:
+            cores = self._session.sparkContext.defaultParallelism
+            self._session.conf.set(_SHUFFLE_PARTS, str(max(self._parts, cores)))
 
     def _frame(self, table: ir.Table) -> DataFrame:
         """What a table is to Spark, with the types that it has to Ibis: Spark's row numbers have 32 bits."""
