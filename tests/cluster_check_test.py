@@ -187,12 +187,21 @@ def test_the_greatest_difference_counts_and_speed_does_not(tmp_path: Path) -> No
     assert (one.value, one.steps) == (9, 180)
 
 
-def test_of_the_click_models_auc_and_log_loss_count(tmp_path: Path) -> None:
-    metrics = {"auc": 0.625, "log_loss": 0.5, "auc_base": 0.5, "log_loss_base": 0.75, "seconds": 10, "impressions": 9}
-    one = outcome(tmp_path / "1", "rank", **metrics)
-    for name, other in (("auc", 0.5), ("log_loss_base", 0.625)):
-        found = outcome(tmp_path / name, "rank", **metrics | {name: other, "seconds": 99, "impressions": 10})
-        assert (one.difference_from(found), one.steps) == (0.125, None)
+def test_of_the_click_models_the_aucs_of_the_first_two_epochs_count(tmp_path: Path) -> None:
+    def trained(name: str, model: list[float], base: list[float]) -> Outcome:
+        found = outcome(tmp_path / name, "rank", auc=0.625)
+        checkpoints = found.workdir / "rank" / "checkpoints"
+        checkpoints.mkdir()
+        for variant, aucs in (("model", model), ("base", base)):
+            by_epoch = {str(epoch): auc for epoch, auc in enumerate(aucs)}
+            (checkpoints / f"{variant}-0-auc.json").write_text(json.dumps(by_epoch))
+        return found
+
+    one = trained("1", [0.5, 0.625, 0.75], [0.5, 0.5, 0.5])
+    assert one.difference_from(trained("2", [0.5, 0.625, 0.25], [0.5, 0.5, 1.0])) == 0
+    assert one.difference_from(trained("3", [0.5, 0.75, 0.75], [0.5, 0.5, 0.5])) == 0.125
+    assert one.difference_from(trained("4", [0.5, 0.625, 0.75], [0.75, 0.5, 0.5])) == 0.25
+    assert one.steps is None
 
 
 def test_the_first_model_is_there_once_its_weights_are_written(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ pretrain:
   image_text: {{epochs: 20, batch_size: 20, evaluate_every: 80, checkpoint_every: 20}}
 csft: {{epochs: 20, batch_size: 16, evaluate_every: 80, checkpoint_every: 20, st_nsg: {{queue_batches: 2}}}}
 rank:
-  {{ubm: din, epochs: 10, batch_size: 128, learning_rate: 0.02, hash_bins: 40000, item_dim: 8, category_dim: 2,
-    tower_units: [16], dropout: 0}}
+  {{ubm: din, epochs: 10, patience: 10, batch_size: 128, learning_rate: 0.02, hash_bins: 40000, item_dim: 8,
+    category_dim: 2, tower_units: [16], dropout: 0}}
 """
 
 

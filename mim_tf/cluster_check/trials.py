@@ -16,7 +16,7 @@ from mim_tf.errors import StageError
 _PATIENCE = 900.0  # for a training
 _LEAVING = 180.0  # in which those who lost another one have to leave
 # The order in which floats are added is another in one process, and in stage 3, whose threads add gradients of rows, in
-# each run; it tells more with each step. 6e-5 was seen, of the norm of csft's gradient, and 3e-6 of all else. A pair of
+# each run; it tells more with each step. 6e-5 was seen, of the norm of csft's gradient, and 5e-6 of all else. A pair of
 # impressions in another order changes an AUC by 1e-6.
 _ROUNDING = 1e-3
 _AGAIN = {"pretrain": 0.0, "csft": 0.0, "rank": _ROUNDING}  # stages 1 and 2: the same, to the bit
