@@ -38,7 +38,7 @@ def parsed(path: str, compression: str) -> list[dict[str, list[int]]]:
 
 
 def test_sessions_are_numbered_and_counted(tmp_path: Path) -> None:
-    shard = write_shard(tmp_path, FILE, [sessions()], compression=GZIP)
+    shard = write_shard(tmp_path, FILE, [sessions()])
     size = (tmp_path / FILE).stat().st_size
     # Sessions of two, two and two impressions, and the one of the second record.
     assert shard == Shard(FILE, records=2, bytes=size, impressions=7, sessions={"1": 1, "2": 3})
@@ -53,8 +53,8 @@ def test_sessions_are_numbered_and_counted(tmp_path: Path) -> None:
 def test_a_record_may_go_on_in_the_next_batch(tmp_path: Path, cuts: list[int]) -> None:
     rows, ends = sessions(), [*cuts, 9]
     batches = [rows.slice(begin, end - begin) for begin, end in zip([0, *cuts], ends, strict=True)]
-    write_shard(tmp_path / "cut", FILE, batches, compression=GZIP)
-    write_shard(tmp_path / "whole", FILE, [rows], compression=GZIP)
+    write_shard(tmp_path / "cut", FILE, batches)
+    write_shard(tmp_path / "whole", FILE, [rows])
     assert (tmp_path / "cut" / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
 
 
@@ -62,7 +62,7 @@ def test_one_shard_is_what_all_shards_are(tmp_path: Path) -> None:
     batch = pa.record_batch({"item_id": np.arange(5)})
     (shard,) = write_shards(tmp_path / "a", TRAIN_ITEMS, [batch], total=5, shards=1, progress=lambda *_: None)
     (file,) = shard_files(TRAIN_ITEMS, 1)
-    assert write_shard(tmp_path / "b", file, [batch.slice(0, 2), batch.slice(2)], compression="") == shard
+    assert write_shard(tmp_path / "b", file, [batch.slice(0, 2), batch.slice(2)]) == shard
     assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -72,10 +72,10 @@ def failing() -> Iterator[pa.RecordBatch]:
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    write_shard(tmp_path, FILE, [sessions().slice(1)], compression=GZIP)
+    write_shard(tmp_path, FILE, [sessions().slice(1)])
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(OSError, match="no space left"):
-        write_shard(tmp_path, FILE, failing(), compression=GZIP)
+        write_shard(tmp_path, FILE, failing())
     assert [path.name for path in (tmp_path / "impressions").iterdir()] == [Path(FILE).name]
     assert (tmp_path / FILE).read_bytes() == before
 
