@@ -87,6 +87,7 @@ def clean_impressions(workspace: Workspace, log: Checked, items: ir.Table, rejec
         left = workspace.count(good)
         if left < workspace.count(log.source.table):
             rejects.take(log.source, judged)
+    rejects.check_all_there(log.source, left)
     rejects.check_some_left(log.source, left)
     return good
 
@@ -153,12 +154,12 @@ def _with_images(judged: ir.Table, images: ir.Table) -> ir.Table:
 
 def _without_duplicates(judged: ir.Table) -> ir.Table:
     """Judge good rows after the first one of an id."""
-    is_good = judged[REASON].isnull()
-    rows = judged.mutate(is_good=is_good)
-    again = ibis.row_number().over(ibis.window(group_by=["is_good", "item_id"], order_by=ROW))
+    # Bad rows are each alone: many may have no id, and those of an id are one task's.
+    rows = judged.mutate(bad_row=ibis.ifelse(judged[REASON].isnull(), ibis.null("int64"), judged[ROW]))
+    again = ibis.row_number().over(ibis.window(group_by=["item_id", "bad_row"], order_by=ROW))
     rows = rows.mutate(again=again)
-    reason = ibis.ifelse(rows.is_good & (rows.again > 0), str(Reason.DUPLICATE_ITEM_ID), rows[REASON])
-    return rows.mutate(**{REASON: reason}).drop("is_good", "again")
+    reason = ibis.ifelse(rows.again > 0, str(Reason.DUPLICATE_ITEM_ID), rows[REASON])
+    return rows.mutate(**{REASON: reason}).drop("bad_row", "again")
 
 
 def _checked_images(

@@ -80,7 +80,7 @@ class RecordFolder:
         """Write both splits of the catalogue and its index.
 
         Args:
-            items: as `placed_items` gives them: `ROW, item_id, item_row, title, category`, perhaps `neighbours`.
+            items: as `placed_items` gives them: `ROW, item_id, item_row, title, category, held_out, PLACE`.
             images: by `ROW`.
             listed: the items as `write_catalogue` takes them.
         """

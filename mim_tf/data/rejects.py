@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mim_tf.data.sources import FILE, ROW, Source
+from mim_tf.data.sources import FILE, ROW, Source, reading
 from mim_tf.data.workspace import Workspace
 from mim_tf.errors import DataError
 
@@ -82,14 +82,28 @@ class Rejects:
         bad = judged.filter(judged[REASON].notnull()).join(first_rows, FILE)
         columns = {"file": bad[FILE], "row": bad[ROW] - bad.first, "key": bad.item_id.cast("string")}
         rows = bad.order_by(ROW).select(**columns, reason=bad[REASON])
-        for batch in self._workspace.stream(rows, _ROWS_AT_ONCE):
-            self._writer.write_table(pa.Table.from_batches([batch]).cast(_SCHEMA))
-            for counted in batch.column("reason").value_counts().to_pylist():
-                self._counts[source.setting, counted["values"]] += counted["counts"]
+        with reading(source.setting, source.path):  # once more, for its files
+            for batch in self._workspace.stream(rows, _ROWS_AT_ONCE):
+                self._writer.write_table(pa.Table.from_batches([batch]).cast(_SCHEMA))
+                for counted in batch.column("reason").value_counts().to_pylist():
+                    self._counts[source.setting, counted["values"]] += counted["counts"]
 
     def count(self, setting: str) -> int:
         """How many rows of one source were left out."""
         return sum(count for (of, _), count in self._counts.items() if of == setting)
+
+    def check_all_there(self, source: Source, left: int) -> None:
+        """Refuse a source of which a row was neither kept nor rejected.
+
+        Raises:
+            DataError: it has other rows than when it was opened, or the engine skips some.
+        """
+        rows, rejected = self._workspace.count(source.table), self.count(source.setting)
+        if left + rejected != rows:
+            raise DataError(
+                f"`{source.setting}` must stay as it is while it is read, and be read whole. "
+                f"Received: {source.path}, of whose {rows} rows {left} were kept and {rejected} rejected."
+            )
 
     def check_some_left(self, source: Source, left: int) -> None:
         """Refuse a source of which nothing is left.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _FOOTERS_AT_ONCE = 16
 _INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
-_PLAIN = (*_INTEGERS, pa.bool_(), pa.float32(), pa.float64(), pa.string(), pa.binary())
-"""Types that are the same to Arrow and to Spark."""
+_PLAIN = (*_INTEGERS, pa.bool_(), pa.float32(), pa.float64(), pa.string())
+"""Types that are the same to Arrow and to Spark. What is binary to Arrow may be an enumeration's text to Spark."""
 _URI, _IN_FILE = "__uri", "__in_file"
 _LOCAL = re.compile("^file:/+")
 _SCHEMES = {"s3": "s3a", "abfs": "abfss"}

@@ -38,6 +38,8 @@ _ROWS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _SHUFFLE_PARTS = "spark.sql.shuffle.partitions"
 _ROWS_PER_PART, _BYTES_PER_PART = 250_000, 2**26
 """What a task of a shuffle can sort in the memory of a small executor."""
+_MOST_PARTS = 10_000
+"""More would cost the driver more than they spare the executors: each has a status for each task that feeds it."""
 _BYTES_PER_SCAN = 2**27
 """What Spark lets a task read, unless it is told otherwise."""
 
@@ -59,12 +61,11 @@ class SparkWorkspace(Workspace):
         super().__init__(folder)
         self.connection = ibis.pyspark.connect(self._session)
         self._numbers = itertools.count()
-        given = self._session.sparkContext.getConf()
-        self._are_parts_given = _SHUFFLE_PARTS in options or given.contains(_SHUFFLE_PARTS)
+        self._are_parts_given = _SHUFFLE_PARTS in self._session.conf.getAll
         self._parts = 0
         self._rows: dict[str, int] = {}  # of each view
         self._bytes: dict[str, int] = {}  # of each that was read
-        self._stack.callback(self._drop_views)
+        self._stack.callback(self._leave_session)
 
     def read(self, form: str, filesystem: fsspec.AbstractFileSystem, files: Sequence[str]) -> ir.Table:
         """Open files lazily, as in `Workspace`.
@@ -156,7 +157,7 @@ class SparkWorkspace(Workspace):
         self._parts += max(opened.rows // _ROWS_PER_PART, opened.bytes // _BYTES_PER_PART)
         if not self._are_parts_given:
             cores = self._session.sparkContext.defaultParallelism
-            self._session.conf.set(_SHUFFLE_PARTS, str(max(self._parts, cores)))
+            self._session.conf.set(_SHUFFLE_PARTS, str(min(max(self._parts, cores), _MOST_PARTS)))
 
     def _frame(self, table: ir.Table) -> DataFrame:
         """What a table is to Spark, with the types that it has to Ibis: Spark's row numbers have 32 bits."""
@@ -188,10 +189,13 @@ class SparkWorkspace(Workspace):
         table: ir.Table = self.connection.table(name)
         return table
 
-    def _drop_views(self) -> None:
-        with suppress(Py4JError, OSError):  # they are gone with a Spark that is gone, whose end is the error to tell
+    def _leave_session(self) -> None:
+        """Leave the session as it was: others may go on with it."""
+        with suppress(Py4JError, OSError):  # all is gone with a Spark that is gone, whose end is the error to tell
             for name in self._rows:
                 self._session.catalog.dropTempView(name)
+            if not self._are_parts_given:
+                self._session.conf.unset(_SHUFFLE_PARTS)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mim_tf.data.preparation import prepare
+from mim_tf.data.rejects import Rejects
+from mim_tf.data.sources import open_source
+from mim_tf.data.workspace import open_workspace
 from mim_tf.errors import DataError
 from tests.data.conftest import picture
 
@@ -56,6 +60,16 @@ def test_bad_items_are_rejected(shop: Any) -> None:
     assert (metrics["items"], metrics["items_rejected"]) == (12, 13)
     reported = {name: value for name, value in metrics.items() if name.startswith("rejected_")}
     assert reported == counts([reason for _, _, reason in BAD_ITEMS])
+
+
+def test_a_row_that_is_neither_kept_nor_rejected_is_missed(tmp_path: Path) -> None:
+    file = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item_id": [1, 2, 3]}), file)
+    with open_workspace(tmp_path) as workspace, Rejects(tmp_path / "rejects.parquet", workspace) as bad:
+        source = open_source(workspace, "data.items", str(file))
+        bad.check_all_there(source, 3)
+        with pytest.raises(DataError, match="of whose 3 rows 2 were kept and 0 rejected"):
+            bad.check_all_there(source, 2)
 
 
 def test_an_empty_string_id_is_reserved(shop: Any) -> None:

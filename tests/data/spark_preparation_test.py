@@ -34,6 +34,9 @@ pytestmark = [
 ]
 
 
+PARTS = "spark.sql.shuffle.partitions"
+
+
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Engine]:
     """A cluster of two executors with a core and a gigabyte each. Starting one takes ten seconds."""
@@ -42,7 +45,7 @@ def spark() -> Iterator[Engine]:
 
     # Executors do not see this file: what they run of it travels as code.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield Engine("spark", {"spark.master": "local-cluster[2,1,1024]", "spark.sql.shuffle.partitions": "2"})
+    yield Engine("spark", {"spark.master": "local-cluster[2,1,1024]", PARTS: "2"})
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
@@ -326,14 +329,37 @@ def test_rows_of_what_was_opened_or_kept_are_known_and_else_counted(on_spark: Wo
         assert on_spark.count(few) == on_spark.count(on_spark.keep(few)) == 7 * len(files)
 
 
-def test_shuffles_have_the_parts_that_the_cluster_was_given(on_spark: Workspace, tmp_path: Path) -> None:
+def test_shuffles_have_the_parts_that_an_option_names(on_spark: Workspace, tmp_path: Path) -> None:
+    assert parts_for(30, on_spark, tmp_path) == "2"
+
+
+def test_shuffles_have_a_part_for_so_many_rows(
+    spark: Engine, on_spark: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mim_tf.data.spark_workspace._ROWS_PER_PART", 10)
+    monkeypatch.setattr("mim_tf.data.spark_workspace._MOST_PARTS", 7)
+    settings = session().conf
+    settings.unset(PARTS)
+    with open_workspace(tmp_path, Engine("spark", {})) as workspace:
+        assert parts_for(30, workspace, tmp_path) == "3"
+        assert parts_for(20, workspace, tmp_path) == "5"
+        assert parts_for(90, workspace, tmp_path) == "7"
+    assert PARTS not in settings.getAll
+    settings.set(PARTS, spark.options[PARTS])
+
+
+def parts_for(rows: int, workspace: Workspace, folder: Path) -> str | None:
+    """How many parts a shuffle has once a file with so many more rows was opened."""
+    file = folder / f"{rows}.parquet"
+    pq.write_table(pa.table({"number": range(rows)}), file)
+    workspace.read("parquet", LocalFileSystem(), [str(file)])
+    return session().conf.get(PARTS)
+
+
+def session() -> Any:
     from pyspark.sql import SparkSession
 
-    pq.write_table(pa.table({"number": range(30)}), tmp_path / "a.parquet")
-    on_spark.read("parquet", LocalFileSystem(), [str(tmp_path / "a.parquet")])
-    session = SparkSession.getActiveSession()
-    assert session is not None
-    assert session.conf.get("spark.sql.shuffle.partitions") == "2"
+    return SparkSession.getActiveSession()
 
 
 def test_a_damaged_text_file_is_named(shop: Any, spark: Engine) -> None:
