@@ -9,7 +9,7 @@ from typing import NamedTuple
 _SPEED = ("examples_per_second", "input_wait_share")  # not to be the same in another run
 # Of stage 3, whose two models take rounding further with each epoch: AUCs that were alike to 5e-6 after two epochs
 # differed by 0.02 after ten.
-_COMPARED_EPOCHS = ("0", "1")
+COMPARED_EPOCHS = 2
 _MODELS = ("model-0", "base-0")
 # Where each stage keeps the checkpoint that it goes on from, and the name of its final value and of its steps.
 _CHECKPOINTS = {"pretrain": "image_text", "csft": ".", "rank": "model-0-backup"}
@@ -87,4 +87,5 @@ class Outcome(NamedTuple):
         """By model and epoch."""
         folder = self.workdir / self.stage / "checkpoints"
         aucs = {model: json.loads((folder / f"{model}-auc.json").read_text(encoding="utf-8")) for model in _MODELS}
-        return {f"{model} {epoch}": aucs[model][epoch] for model in _MODELS for epoch in _COMPARED_EPOCHS}
+        epochs = range(COMPARED_EPOCHS)
+        return {f"{model} {epoch}": aucs[model][str(epoch)] for model in _MODELS for epoch in epochs}

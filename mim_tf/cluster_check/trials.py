@@ -7,7 +7,7 @@ import time
 
 from mim_tf.cluster_check.cluster import Cluster
 from mim_tf.cluster_check.in_one_process import WORKERS
-from mim_tf.cluster_check.outcome import Outcome
+from mim_tf.cluster_check.outcome import COMPARED_EPOCHS, Outcome
 from mim_tf.cluster_check.toy_run import ToyRun
 from mim_tf.cluster_check.trial import Trial
 from mim_tf.errors import StageError
@@ -66,7 +66,8 @@ def lose_a_worker(run: ToyRun, stage: str) -> Trial:
     seconds, unbroken = time.monotonic() - start, Outcome(run.workdir(stage, "in-step"), stage)
     difference = found.difference_from(unbroken)
     problem = _other_steps(found, unbroken) or _too_far(difference, _AGAIN[stage]) or _disagreement(digests)
-    problem = (problem or found.problem) if continued else f"did not go on from {saved}"
+    problem = problem or _nothing_after(stage, saved) or found.problem
+    problem = problem if continued else f"did not go on from {saved}"
     trial = Trial(f"{stage}: a worker lost", WORKERS, seconds, found.steps, found.value, difference, problem)
     return trial._replace(lost=victim, left_after=left_after, went_on_from=saved)
 
@@ -139,6 +140,11 @@ def _disagreement(digests: list[str]) -> str:
 
 def _other_steps(found: Outcome, expected: Outcome) -> str:
     return "" if found.steps == expected.steps else f"took {found.steps} steps instead of {expected.steps}"
+
+
+def _nothing_after(stage: str, saved: int) -> str:
+    is_late = stage == "rank" and saved >= COMPARED_EPOCHS
+    return f"was killed after epoch {saved}, the last one that is compared" if is_late else ""
 
 
 def _too_far(difference: float, limit: float) -> str:
