@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +71,14 @@ def test_every_item_is_followed_from_a_miss_to_its_score(
         taker.join()
         table.close()
     assert measured.lost == lost
-    assert sorted(one.item.item_id for one in measured.fresh) == list(range(100 + lost, 108))
+    fresh = sorted(measured.fresh, key=lambda one: one.item.item_id)
+    assert [one.item.item_id for one in fresh] == list(range(100 + lost, 108))
     assert told == measured.fresh
-    for one in measured.fresh:
+    assert all(one.arrived < other.arrived for one, other in pairwise(fresh))
+    for one in fresh:
         assert (one.miss, one.score) == (0.25, 0.5)
         assert one.seconds > 0.5
-        assert one.arrived == pytest.approx(0.2 * (one.item.item_id - 100), abs=30)
+        assert one.arrived >= 0.2 * (one.item.item_id - 100) - 0.01  # five a second; a busy machine is late
     assert measured.failed == 0
     assert len(measured.requests) > 2
 
