@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from mim_tf.data.record_schema import TRAIN, TRAIN_ITEMS, Shard
-from mim_tf.data.record_writer import GZIP, shard_files, write_shard, write_shards
+from mim_tf.data.record_schema import HELD_OUT_ITEMS, TRAIN, TRAIN_ITEMS, VALIDATION_PAIRS, Shard
+from mim_tf.data.record_writer import GZIP, shard_files, split_of, write_shard, write_shards
 
 FILE = "impressions/train-00000-of-00001.tfrecord.gz"
 
@@ -84,3 +84,8 @@ def test_rows_must_be_as_many_as_were_counted(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="impressions/train: 3 records were to be written, 2 came"):
         write_shards(tmp_path, TRAIN, [sessions()], total=3, shards=2, progress=lambda *_: None)
     assert not list((tmp_path / "impressions").iterdir())
+
+
+@pytest.mark.parametrize("name", [TRAIN, HELD_OUT_ITEMS, VALIDATION_PAIRS])
+def test_a_file_tells_its_split(name: str) -> None:
+    assert {split_of(file) for file in shard_files(name, 12)} == {name}
