@@ -4,16 +4,40 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import peak_memory
 from benchmarks.peak_memory import run_module
 
 MB = 2**20
-CHILD = "held = b'x' * (300 * 2**20); import time; time.sleep(2)"
+# Holds 300 MB until a file of its process' number is there, or a minute.
+CHILD = """
+import os, pathlib, sys, time
+held = b"x" * (300 * 2**20)
+end = time.monotonic() + 60
+while not pathlib.Path(sys.argv[1], str(os.getpid())).exists() and time.monotonic() < end:
+    time.sleep(0.05)
+"""
+PARENT = f"""
+import subprocess, sys
+for _ in range(2):
+    subprocess.run([sys.executable, "-c", {CHILD!r}, sys.argv[1]], check=True)
+"""
 
 
 def test_children_count_and_what_ended_before_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "parent.py").write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])")
+    own_memory = peak_memory._own_memory
+
+    def look_and_tell(process: int) -> int:
+        memory = own_memory(process)
+        if memory > 300 * MB:
+            (tmp_path / str(process)).touch()
+        return memory
+
+    monkeypatch.setattr(peak_memory, "_own_memory", look_and_tell)
+    (tmp_path / "parent.py").write_text(PARENT)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert 300 * MB < run_module("parent") < 400 * MB
+    peak = run_module("parent", str(tmp_path))
+    assert len([path for path in tmp_path.iterdir() if path.name.isdecimal()]) == 2, "both children were seen"
+    assert 300 * MB < peak < 400 * MB
 
 
 def test_what_stands_before_the_interpreter_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
