@@ -29,6 +29,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.decomposition import PCA
@@ -36,6 +37,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mim_tf.data.demo_shop import FIRST_SECOND, make_demo_shop
 from mim_tf.data.records import read_items
+from mim_tf.errors import SettingsError
 from mim_tf.metrics import ranking_metrics
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings, load_settings, parse_settings
@@ -119,7 +121,7 @@ class Log:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.daily", description=__doc__)
-    parser.add_argument("--config", help="of a run over a log; default: over a drawn shop")
+    parser.add_argument("--config", help="of a run over a log in Parquet; default: over a drawn shop")
     parser.add_argument("--from", dest="begin", type=np.datetime64, help="date, UTC, of the first cut; with --config")
     parser.add_argument("--days", type=int, default=7, help="of a window")
     parser.add_argument("--windows", type=int, default=3, help="to be measured on, after the one first gone on with")
@@ -134,7 +136,10 @@ def main() -> None:
     if (arguments.config is None) != (arguments.begin is None):
         parser.error("--config and --from go together")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        log = opened(arguments, Path(name))
+        try:
+            log = opened(arguments, Path(name))
+        except SettingsError as error:
+            parser.error(str(error))
         first = prepared(log, 0, alone=False)
         ranked(log.run(0, alone=False), first)
         print(f"{'':26}     AUC  log loss  base AUC   steps  seconds  change")
@@ -146,7 +151,11 @@ def main() -> None:
 
 
 def opened(arguments: argparse.Namespace, folder: Path) -> Log:
-    """The log that the command names, or a drawn one; with its items' contents in a store."""
+    """The log that the command names, or a drawn one.
+
+    Raises:
+        SettingsError: it cannot be measured, as `check` tells, or its settings are wrong.
+    """
     windows = arguments.windows + 1
     if arguments.config is None:
         begin = FIRST_SECOND + FIRST_DAYS * DAY
@@ -163,7 +172,28 @@ def opened(arguments: argparse.Namespace, folder: Path) -> Log:
         begin = int(arguments.begin.astype("datetime64[s]").astype(int))
     fixed = [f"rank.seeds={arguments.seeds}", "data.pairs=null", "data.pairs_share=0", "data.shards=8"]
     settings = load_settings(arguments.config, [*arguments.set, *fixed])
+    check(settings)
     return Log(settings, [begin + window * arguments.days * DAY for window in range(windows + 1)], folder)
+
+
+def check(settings: Settings) -> None:
+    """Make sure that a log can be cut, and that it is known how many epochs its runs train.
+
+    Raises:
+        SettingsError: it is not so.
+    """
+    impressions = settings.data.impressions
+    try:
+        pq.ParquetDataset(str(impressions))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SettingsError(
+            f"`data.impressions` must be Parquet, a file or a folder, to be cut into days. Received: {impressions}."
+        ) from error
+    if settings.rank.patience is not None:
+        raise SettingsError(
+            "`rank.patience` must be null: steps are counted for all of `rank.epochs`. "
+            f"Received: {settings.rank.patience}."
+        )
 
 
 def prepared(log: Log, window: int, *, alone: bool) -> Path:

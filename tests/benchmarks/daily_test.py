@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mim_tf.errors import SettingsError
 from mim_tf.settings import parse_settings
 from tests.conftest import LEGACY
 
 if LEGACY:  # TFRS refuses Keras 3
-    from benchmarks.daily import Log, line
+    from benchmarks.daily import Log, check, line
 
 pytestmark = pytest.mark.legacy_keras
 
@@ -46,3 +47,18 @@ def test_a_line_has_means_and_the_change_of_each_window() -> None:
         {"auc": 0.68, "log_loss": 0.4, "auc_base": 0.52, "steps": 20, "seconds": 4.0},
     ]
     assert line("on", on, first).split() == ["on", "0.6450", "0.4500", "0.5100", "15", "3.0", "+0.0100", "-0.0200"]
+
+
+def test_a_log_that_cannot_be_cut_is_refused(log: Any, tmp_path: Path) -> None:
+    check(log.settings)
+    (tmp_path / "log.csv").write_text("timestamp\n1\n")
+    for impressions in (str(tmp_path / "log.csv"), str(tmp_path / "nowhere.parquet"), None):
+        tree = {"data": {"items": "items.parquet", "impressions": impressions}}
+        with pytest.raises(SettingsError, match=rf"`data\.impressions` must be Parquet.*\. Received: {impressions}\."):
+            check(parse_settings(tree, "test"))
+
+
+def test_trainings_whose_length_nobody_knows_are_refused(log: Any) -> None:
+    tree = log.settings.model_dump(exclude_unset=True) | {"rank": {"patience": 2}}
+    with pytest.raises(SettingsError, match=r"`rank\.patience` must be null: .*\. Received: 2\."):
+        check(parse_settings(tree, "test"))
