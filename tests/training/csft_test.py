@@ -14,7 +14,7 @@ from mim_tf.errors import DataError, SettingsError, StageError
 from mim_tf.finetuning.item_encoder import ItemEncoder
 from mim_tf.settings import Settings
 from mim_tf.training import csft, prepare, pretrain
-from mim_tf.training.loop import Evaluation
+from mim_tf.training.loop import Evaluation, nothing_held_out
 from mim_tf.training.models import load_encoders, load_item_encoder
 from mim_tf.training.pair_retrieval import pair_retrieval
 from mim_tf.workdir import StageFolder
@@ -116,6 +116,24 @@ def test_every_variant_runs_from_its_settings(
     tuned = load_item_encoder(StageFolder(tmp_path, "csft"), "float32")
     assert tuned.fusion.__class__.__name__ == ("ConcatFusion" if name == "without TFN" else "TensorFusion")
     assert max(np.abs(a - b).max() for a, b in zip(start.get_weights(), tuned.vision.get_weights(), strict=True)) > 1e-4
+
+
+def test_two_steps_move_the_encoders(
+    shop: Path, workdir_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick one: one loss, hard negatives without a queue, nothing measured between."""
+    monkeypatch.setattr(csft, "pair_retrieval", lambda records, batch_size: nothing_held_out)
+    changes = {"epochs": 1, "alpha": 0, "beta": 0, "st_nsg": {"queue_batches": 0}}
+    metrics = run(shop, workdir_of("purchase"), tmp_path, **changes)
+    assert metrics["steps"] == 2
+    assert np.isfinite(metrics["loss"])
+    # Each of the 16 queries has the other 15 positives and 16 hard negatives, but for those that are false.
+    assert metrics["negatives"] + metrics["false_negatives"] == pytest.approx(2 * BATCH - 1)
+    start = load_encoders(StageFolder(tmp_path, "pretrain"), "float32")
+    tuned = load_item_encoder(StageFolder(tmp_path, "csft"), "float32")
+    for before, after in zip(start, (tuned.vision, tuned.text), strict=True):
+        moved = [np.abs(a - b).max() for a, b in zip(before.get_weights(), after.get_weights(), strict=True)]
+        assert max(moved) > 1e-4
 
 
 @pytest.mark.slow
