@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 from mim_tf.errors import ExportError, SettingsError
 from mim_tf.representation import EmbeddingStore
 from mim_tf.settings import Settings
 from tests.export.toy_run import PADDING, expected, impressions, make_run
+from tests.training.toy_ranking import DIM, ITEMS
 
-# Every model that is published passes its gate, in processes of its own.
-pytestmark = [pytest.mark.legacy_keras, pytest.mark.slow]
-of_integers = pytest.mark.parametrize("run", ["int64"], indirect=True)
+pytestmark = pytest.mark.legacy_keras
+# Every model that is published passes its gate, in processes of its own: here three models.
+SLOW = {id_type: pytest.param(id_type, marks=pytest.mark.slow) for id_type in sorted(PADDING)}
+of_integers = pytest.mark.parametrize("run", [SLOW["int64"]], indirect=True)
 
 # Asks all shards for all items: where a shard does not know one, its vector is zero.
 IN_ANOTHER_PROCESS = """
@@ -38,7 +41,7 @@ numpy.save(sys.argv[3] + "/apart.npy", load("apart", "ranker", "2")["predict"](*
 """
 
 
-@pytest.fixture(scope="module", params=sorted(PADDING))
+@pytest.fixture(scope="module", params=SLOW.values())
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path, str]:
     """A run with a ranker and its shards published, as versions 1 and 2."""
     from mim_tf.export.publication import publish_ranker, publish_shards
@@ -51,6 +54,35 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     assert published == [folder / "apart" / name / "2" for name in names]  # above all that are tagged
     assert sorted(path.name for path in (folder / "apart").iterdir() if path.is_dir()) == sorted(names)
     return settings, folder, request.param
+
+
+def test_a_table_is_published_warmed_up_and_tagged(tmp_path: Path) -> None:
+    """The quick one: a table goes the way of every model to its folder."""
+    import tensorflow as tf
+
+    from mim_tf.export.publication import publish_shards
+
+    settings = make_run(tmp_path, "int64")
+    [table] = publish_shards(settings, tmp_path, tmp_path / "models", 1, network=False)
+    assert table == tmp_path / "models" / "ranker_table_0" / "1"
+    assert store_of(tmp_path).tags == {"ranker-1": store_of(tmp_path).version}
+    signatures = tf.saved_model.load(str(table)).signatures
+    item_ids = parquet.read_table(tmp_path / "shop" / "items.parquet")["item_id"].to_numpy()
+    found = signatures["lookup"](item_id=tf.constant(item_ids))["embedding"]
+    drawn = np.random.default_rng(0).normal(size=(ITEMS, DIM))  # as `make_run` does
+    np.testing.assert_allclose(found, drawn, rtol=2**-11, atol=2**-24)  # float16
+    assert {request.model_spec.signature_name for request in warm_up_requests(table)} == set(signatures)
+    told = json.loads((table / "assets.extra" / "provenance.json").read_text())
+    assert told["gate"]["passed"][:4] == ["sizes", "cases", "stock ops", "reload"]
+
+
+def warm_up_requests(model: Path) -> list[Any]:
+    """What a server asks a model before it serves it."""
+    import tensorflow as tf
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    records = tf.data.TFRecordDataset(str(model / "assets.extra" / "tf_serving_warmup_requests"))
+    return [PredictionLog.FromString(record).predict_log.request for record in records.as_numpy_iterator()]
 
 
 def test_a_process_with_tensorflow_alone_gives_the_training_models_numbers(
@@ -143,18 +175,13 @@ def test_every_signature_is_warmed_up_and_every_model_says_what_it_came_from(
     run: tuple[Settings, Path, str], model: str
 ) -> None:
     import tensorflow as tf
-    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
     _, folder, _ = run
-    extra = folder / model / "assets.extra"
-    requests = [
-        PredictionLog.FromString(record).predict_log.request
-        for record in tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")).as_numpy_iterator()
-    ]
+    requests = warm_up_requests(folder / model)
     signatures = tf.saved_model.load(str(folder / model)).signatures
     assert {request.model_spec.signature_name for request in requests} == set(signatures)
     assert {request.model_spec.name for request in requests} == {model.split("/")[1]}
-    told = json.loads((extra / "provenance.json").read_text())
+    told = json.loads((folder / model / "assets.extra" / "provenance.json").read_text())
     assert told["embeddings"]["store"] == store_of(folder).identity
     assert told["settings"]["rank"]["ubm"]
     assert "realtime" not in told["settings"]  # may hold passwords
@@ -197,6 +224,7 @@ def test_what_cannot_be_sharded_is_refused(run: tuple[Settings, Path, str], tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [True, False])
 def test_a_network_without_content(tmp_path: Path, network: bool) -> None:
     """It has no table inside, and none is read beside it; the store's tables can be had all the same."""
