@@ -4,10 +4,12 @@ import itertools
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from mim_tf.errors import DataError
 from mim_tf.realtime.kafka_source import KafkaSource
 
 OPTIONS = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "200", "topic.metadata.refresh.interval.ms": "200"}
@@ -158,3 +160,100 @@ def test_partitions_change_hands(cluster: Cluster) -> None:
     assert in_order(again[first], start=6)
     acknowledge_until(len(sent | last), cluster, again)
     first.close()
+
+
+class ScriptedConsumer:
+    """Stands in for librdkafka where the moment matters at which a partition goes."""
+
+    def __init__(self, _: dict[str, Any]):
+        self.places: list[TopicPartition] = []
+        self.script: list[Any] = []  # what each call does: gives messages, or changes the assignment and gives some
+        self.commits: list[dict[int, int]] = []
+
+    def subscribe(self, _: list[str], **callbacks: Callable[..., None]) -> None:
+        self.callbacks = callbacks
+
+    def change(self, callback: str, *partitions: int) -> None:
+        places = [TopicPartition("t", partition) for partition in partitions]
+        self.places = places if callback == "on_assign" else []
+        self.callbacks[callback](self, places)
+
+    def assignment(self) -> list[TopicPartition]:
+        return self.places
+
+    def consume(self, _: int, timeout: float) -> list[Message]:
+        return self.script.pop(0)() if self.script else []
+
+    def poll(self, seconds: float) -> Message | None:
+        return next(iter(self.consume(1, seconds)), None)
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        assert not asynchronous
+        self.commits.append({place.partition: place.offset for place in offsets})
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition("t", place.partition, 5) for place in places]
+
+    def get_watermark_offsets(self, _: TopicPartition, cached: bool) -> tuple[int, int]:
+        return 0, 8
+
+
+def at_end(partition: int) -> list[Message]:
+    return [Message(topic="t", partition=partition, offset=8, error=KafkaError(KafkaError._PARTITION_EOF))]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSource, ScriptedConsumer]:
+    consumer = ScriptedConsumer({})
+    monkeypatch.setattr("mim_tf.realtime.kafka_source.Consumer", lambda _: consumer)
+    source = KafkaSource("kafka://h:1/t", {})
+    consumer.change("on_assign", 0)
+    return source, consumer
+
+
+@pytest.mark.parametrize("going", ["on_revoke", "on_lost"])
+def test_a_partition_that_comes_back_is_not_at_its_end(
+    scripted: tuple[KafkaSource, ScriptedConsumer], going: str
+) -> None:
+    source, consumer = scripted
+    consumer.script = [lambda: at_end(0)]
+    assert source.poll(1, 0) == []
+    assert source.drained()
+    assert source.lag() == 0
+    consumer.change(going, 0)
+    assert not source.drained()
+    consumer.change("on_assign", 0)
+    assert not source.drained()
+    assert source.lag() == 3
+
+
+def test_a_partition_that_goes_within_a_poll_is_not_acknowledged(
+    scripted: tuple[KafkaSource, ScriptedConsumer],
+) -> None:
+    source, consumer = scripted
+
+    def go() -> list[Message]:
+        consumer.change("on_revoke", 0)
+        return []
+
+    consumer.script = [lambda: [Message(topic="t", partition=0, offset=5, value=b"x")], go]
+    assert [message.payload for message in source.poll(9, 0)] == [b"x"]  # harmless: its new owner has it too
+    consumer.change("on_assign", 1)
+    consumer.script = [lambda: [Message(topic="t", partition=1, offset=2, value=b"y")]]
+    assert [message.payload for message in source.poll(9, 0)] == [b"y"]
+    source.acknowledge()
+    assert consumer.commits == [{1: 3}]
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "message"),
+    [
+        ("kafka://host:1", {}, r"`realtime.source` must be kafka://broker:port/topic\. Received: kafka://host:1"),
+        ("kafka:///topic", {}, r"must be kafka://broker:port/topic"),
+        ("kafka://h:1/t", {"enable.auto.commit": "true"}, r"`realtime.kafka` must not set enable.auto.commit"),
+        ("kafka://h:1/t", {"no.such": "1"}, r"`realtime.kafka`: .*no\.such"),
+    ],
+)
+def test_what_is_wrong_is_told(uri: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        KafkaSource(uri, options)
