@@ -11,6 +11,7 @@ import tensorflow as tf
 from mim_tf.encoders import TEXT_FAMILIES, TextEncoder, add_lora, recompute_activations, train_last_blocks
 from mim_tf.pretraining.masked_language import MaskedLanguage
 from tests.encoders.conftest import make_toy
+from tests.pretraining.descent import learn
 
 FAMILIES = [name for name, family in TEXT_FAMILIES.items() if not family.causal]
 TITLES = ["red dress a", "", "a dress red", "dress b red c"]
@@ -86,22 +87,6 @@ def test_gradients_are_finite_differences(name: str) -> None:
         variable.assign(value)
         # Along the gradient the loss rises by the gradient's length.
         np.testing.assert_allclose((losses[0] - losses[1]) / 0.02, np.linalg.norm(gradient), rtol=0.02)
-
-
-def learn(model: MaskedLanguage, batch: Batch, steps: int) -> None:
-    """Plain steps down the gradient, in one graph: eagerly they take twice as long."""
-    variables = model.trainable_variables
-
-    @tf.function
-    def step() -> None:
-        with tf.GradientTape() as tape:
-            loss = model.losses_of(batch)["loss"]
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        for variable, gradient in zip(variables, gradients, strict=True):
-            variable.assign_sub(0.2 * tf.convert_to_tensor(gradient))
-
-    for _ in range(steps):
-        step()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
