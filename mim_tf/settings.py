@@ -360,6 +360,7 @@ class RankSettings(Section):
     negatives_kept: float = Field(
         1.0, gt=0, le=1, description="share of label-0 impressions that train; probabilities are corrected for it"
     )
+    base: bool = Field(True, description="train the same without content too, to compare; false: half the time")
     seeds: int = Field(1, ge=1, description="trainings of each model, from `seed` on, for mean and interval")
     start_from: str | None = Field(None, description="workdir of an earlier run, whose weights are the start")
     replay: dict[str, ReplayShare] = Field(

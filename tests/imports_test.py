@@ -21,6 +21,7 @@ ALLOWED = {
     "contrastive": set(),
     "interest": set(),
     "metrics": set(),
+    "figures": {"metrics"},
     "serving": {"representation"},
     "encoder_names": set(),
     "settings": {"encoder_names"},
@@ -36,6 +37,7 @@ ALLOWED = {
             "contrastive",
             "data",
             "encoders",
+            "figures",
             "finetuning",
             "interest",
             "metrics",
@@ -63,6 +65,10 @@ ALLOWED = {
     "train": {"commandline", "training", "workdir"},
     "evaluate": {"commandline", "training", "workdir"},
     "demo": {"commandline", "data", "serving", "settings"},
+    "report": {"commandline", "data", "figures", "metrics", "representation", "settings", "training", "workdir"},
+    "experiment": {
+        *("commandline", "data", "figures", "metrics", "ranking", "representation", "settings", "training", "workdir"),
+    },
     "cluster_check": {"commandline", "data", "training", "workdir"},
 }
 

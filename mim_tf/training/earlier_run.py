@@ -77,6 +77,8 @@ class EarlierRun:
         ]
         if settings.rank.seeds > then.rank.seeds:
             changes.append(f"rank.seeds was {then.rank.seeds}, now {settings.rank.seeds}")
+        if settings.rank.base and not then.rank.base:
+            changes.append("rank.base was False, now True")
         if changes:
             raise StageError(
                 f"`rank.start_from` must be a run of the same click model. Received: {self._stage.workdir}, with other "

@@ -30,10 +30,10 @@ from mim_tf.training.models import records_folder
 from mim_tf.training.rank_callbacks import BestEpoch, Progress
 from mim_tf.training.rank_input import EpochPlan, distributed_impressions
 from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
-from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table
+from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table, variants_of
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
 from mim_tf.training.represent import store_path
-from mim_tf.training.scoring import score_validation
+from mim_tf.training.scoring import Scored, predictions_path, score_validation
 from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all, write_checkpoint
 from mim_tf.training.table_versions import TableVersions
 from mim_tf.workdir import StageFolder
@@ -43,7 +43,7 @@ _SPARE = 0.25  # rows of a training's table for items to come, as a share of tho
 
 @transfers_explained()
 def run(settings: Settings, workdir: Path) -> dict[str, float]:
-    """Train both variants with each seed and measure them on the validation impressions."""
+    """Train the variants with each seed and measure them on the validation impressions."""
     start = time.monotonic()
     strategy = make_strategy(settings.rank.strategy)  # before anything else of TensorFlow
     if settings.rank.start_from is not None:
@@ -52,9 +52,12 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     RecordFiles.open(training_records(settings, workdir, settings.seed), [TRAIN], context=None, verify=False)
     scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for seed in range(settings.rank.seeds):
-        for variant in VARIANTS:
+        for variant in variants_of(settings):
             ranker = _trained(settings, workdir, variant, seed, strategy)
-            scores[variant].append(_measured(ranker, settings, workdir))
+            scored = _scored(ranker, settings, workdir)
+            scores[variant].append(_measured(scored))
+            if strategy.extended.should_checkpoint:
+                scored.save(predictions_path(workdir, variant, seed))
     if strategy.extended.should_checkpoint:
         network_statistics(settings, workdir).save(str(StageFolder(workdir, "rank").path))
     summary = _summary(scores["model"], scores["base"]) | _store_versions(settings, workdir)
@@ -73,10 +76,10 @@ def evaluate(settings: Settings, workdir: Path) -> str:
             score_validation(load_ranker(settings, workdir, variant, seed), settings, workdir)
             for seed in range(settings.rank.seeds)
         ]
-        for variant in VARIANTS
+        for variant in variants_of(settings)
     }
     with _measurable():
-        return ranking_report(scored["model"], scored["base"])
+        return ranking_report(scored["model"], scored.get("base", []))
 
 
 def load_ranker(
@@ -159,7 +162,7 @@ def _fit(
                 ranker.checkpoint(),
                 path,
                 options.patience,
-                lambda: _measured(ranker, settings, stage.workdir),
+                lambda: _measured(_scored(ranker, settings, stage.workdir)),
                 strategy,
             ),
             keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
@@ -205,16 +208,24 @@ def _first_epoch(path: Path) -> int:
     return int(saved.numpy()) + 1
 
 
-def _measured(ranker: Ranker, settings: Settings, workdir: Path) -> dict[str, float]:
-    """The ranking metrics on the validation impressions.
+def _scored(ranker: Ranker, settings: Settings, workdir: Path) -> Scored:
+    """The validation impressions with their predictions.
 
     Raises:
         StageError: the model gives no finite probabilities.
-        DataError: no user of them has both bought and not bought.
     """
     scored = score_validation(ranker, settings, workdir)
     if not np.isfinite(scored.probabilities).all():
         raise StageError("the click model has diverged: lower `rank.learning_rate`, or set `rank.warmup`.")
+    return scored
+
+
+def _measured(scored: Scored) -> dict[str, float]:
+    """The ranking metrics on the validation impressions.
+
+    Raises:
+        DataError: no user of them has both bought and not bought.
+    """
     with _measurable():
         return ranking_metrics(scored.labels, scored.probabilities, scored.users)
 
@@ -229,14 +240,15 @@ def _measurable() -> Iterator[None]:
 
 
 def _summary(model: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, float]:
-    """Means over seeds of the model's metrics, of the base model's (`..._base`) and of the gain (`..._gain`)."""
+    """Means over seeds of the model's metrics and, with a base, of its (`..._base`) and of the gain (`..._gain`)."""
     summary = {name: seed_interval([scores[name] for scores in model]).estimate for name in model[0]}
     for name in COLUMNS:
         of_model, of_base = [scores[name] for scores in model], [scores[name] for scores in base]
         summary |= _ends(name, seed_interval(of_model))
-        summary |= _ends(f"{name}_base", seed_interval(of_base))
-        summary |= _ends(f"{name}_gain", paired_seed_interval(of_model, of_base))
-    if summary["auc_base"] > 0.5:
+        if base:
+            summary |= _ends(f"{name}_base", seed_interval(of_base))
+            summary |= _ends(f"{name}_gain", paired_seed_interval(of_model, of_base))
+    if base and summary["auc_base"] > 0.5:
         summary["auc_relative_improvement"] = relative_improvement(summary["auc"], summary["auc_base"])
     return summary
 

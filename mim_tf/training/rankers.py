@@ -41,6 +41,11 @@ from mim_tf.workdir import StageFolder
 VARIANTS = ("model", "base")
 
 
+def variants_of(settings: Settings) -> tuple[str, ...]:
+    """The models that the stage trains with each seed."""
+    return VARIANTS if settings.rank.base else VARIANTS[:1]
+
+
 def build_ranker(
     settings: Settings,
     workdir: Path,

@@ -32,7 +32,7 @@ def ranking_report(model: Sequence[Scored], base: Sequence[Scored]) -> str:
 
     Args:
         model: the predictions of each seed's model, of the same impressions in the same order.
-        base: of each seed's base model.
+        base: of each seed's base model; empty without one.
 
     Raises:
         ValueError: the impressions cannot be measured.
@@ -48,6 +48,8 @@ def _overall(model: Sequence[Scored], base: Sequence[Scored]) -> str:
     seeds = len(model)
     lines = [_line(f"mean of {seeds} seeds" if seeds > 1 else "one seed", COLUMNS)]
     lines.append(_line("model", [_cell(seed_interval(of_model[name])) for name in COLUMNS]))
+    if not base:
+        return "\n".join([*lines, "", *_over_users(model[0], None)])
     lines.append(_line("base", [_cell(seed_interval(of_base[name])) for name in COLUMNS]))
     gains = {name: paired_seed_interval(of_model[name], of_base[name]) for name in COLUMNS}
     lines.append(_line("gain", [_cell(gain, "+") for gain in gains.values()]))
@@ -57,14 +59,16 @@ def _overall(model: Sequence[Scored], base: Sequence[Scored]) -> str:
     return "\n".join([*lines, "", *_over_users(model[0], base[0])])
 
 
-def _over_users(model: Scored, base: Scored) -> list[str]:
+def _over_users(model: Scored, base: Scored | None) -> list[str]:
     names = ("auc", "log_loss")
     own = bootstrap_interval(model.labels, model.probabilities, model.users)
+    lines = [_line("first seed, 95% over users", names), _line("model", [_cell(own[name]) for name in names])]
+    if base is None:
+        return lines
     others = bootstrap_interval(base.labels, base.probabilities, base.users)
     gains = bootstrap_difference(model.labels, model.probabilities, base.probabilities, model.users)
     return [
-        _line("first seed, 95% over users", names),
-        _line("model", [_cell(own[name]) for name in names]),
+        *lines,
         _line("base", [_cell(others[name]) for name in names]),
         _line("gain", [_cell(gains[name], "+") for name in names]),
     ]
@@ -84,12 +88,13 @@ def _by_group(
         return f"{title}: {error}"
     sizes = {name: metrics.impressions for name, metrics in of_model[0].items()}
     largest = set(sorted(sizes, key=lambda name: -sizes[name])[:most])
-    lines = [_line(title, ["impressions", "click rate", "auc", "auc base", "gain"])]
+    lines = [_line(title, ["impressions", "click rate", "auc", *(["auc base", "gain"] if base else [])])]
     for name in (name for name in sizes if name in largest):
         auc = float(np.mean([groups[name].auc for groups in of_model]))
-        base_auc = float(np.mean([groups[name].auc for groups in of_base]))
-        rate = of_model[0][name].click_rate
-        cells = [f"{sizes[name]:,}", f"{rate:.3f}", f"{auc:.4f}", f"{base_auc:.4f}", f"{auc - base_auc:+.4f}"]
+        cells = [f"{sizes[name]:,}", f"{of_model[0][name].click_rate:.3f}", f"{auc:.4f}"]
+        if base:
+            base_auc = float(np.mean([groups[name].auc for groups in of_base]))
+            cells += [f"{base_auc:.4f}", f"{auc - base_auc:+.4f}"]
         lines.append(_line(name.decode(errors="replace") if isinstance(name, bytes) else f"S{name}", cells))
     return "\n".join(lines)
 

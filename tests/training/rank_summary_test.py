@@ -33,6 +33,14 @@ def test_one_seed_has_no_interval_and_chance_no_relative_improvement() -> None:
     assert not {"auc_lower", "auc_gain_upper", "auc_relative_improvement"} & set(summary)
 
 
+def test_a_model_without_a_base() -> None:
+    from mim_tf.training.rank import _summary
+
+    summary = _summary(scores(0.71, 0.73), [])
+    assert summary["auc"] == pytest.approx(0.72)
+    assert not [name for name in summary if "base" in name or "gain" in name or "improvement" in name]
+
+
 @pytest.mark.parametrize(
     ("schedule", "rates"),
     [

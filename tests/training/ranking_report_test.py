@@ -20,7 +20,9 @@ def scored(skill: float, seed: int) -> Scored:
     ]
     ages = world.permutation(IMPRESSIONS)
     logits = skill * (2 * labels - 1) + noise.normal(size=IMPRESSIONS) - 0.8
-    return Scored(labels, users, categories, ages, (1 / (1 + np.exp(-logits))).astype(np.float32))
+    items, timestamps = world.integers(50, size=IMPRESSIONS), np.arange(IMPRESSIONS)
+    probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return Scored(labels, users, items, timestamps, categories, ages, probabilities)
 
 
 def rows(table: str) -> dict[str, list[str]]:
@@ -60,6 +62,17 @@ def test_one_seed_has_no_interval_over_seeds() -> None:
     overall, *_ = ranking_report([scored(0.6, 0)], [scored(0.3, 0)]).split("\n\n")
     assert overall.splitlines()[0].startswith("one seed")
     assert "±" not in overall
+
+
+def test_a_model_without_a_base_is_told_of_alone() -> None:
+    model = [scored(0.6, seed) for seed in range(3)]
+    with_base, alone = (ranking_report(model, base).split("\n\n") for base in (model, []))
+    for theirs, ours in zip(with_base, alone, strict=True):
+        assert "base" not in ours
+        assert "gain" not in ours
+        width = min(len(line) for line in ours.splitlines())
+        expected = [line[:width] for line in theirs.splitlines()]
+        assert [line[:width] for line in ours.splitlines()] == [line for line in expected if line in ours]
 
 
 def test_a_single_class_cannot_be_measured() -> None:

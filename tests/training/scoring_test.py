@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from mim_tf.data.records import read_impressions, read_sessions
+from mim_tf.errors import StageError
 from mim_tf.interest import DIN
 from mim_tf.ranking import DeepCTR, HashedEmbedding, Ranker, RankingNetwork
 from mim_tf.settings import RankSettings
-from mim_tf.training.scoring import score, validation_sessions
+from mim_tf.training.scoring import Scored, predictions_path, score, validation_sessions
 from tests.training.toy_sessions import write_records
 
 
@@ -59,3 +60,21 @@ def test_batches_hold_as_many_impressions_as_meant(records: Path, candidates: in
     assert sum(shown) + last == sum(
         len(batch["label"]) for batch in read_impressions(records, "validation", batch_size=99)
     )
+
+
+@pytest.mark.parametrize("ids", [np.array([7, 8, 7]), np.array([b"7", b"\xff\x00", b""], object)])
+def test_predictions_are_kept(tmp_path: Path, ids: np.ndarray) -> None:
+    words = np.array([b"mug", b"mug", b""], object)
+    numbers, probabilities = np.array([1, 0, 1]), np.array([0.25, 1e-9, 1], np.float32)
+    scored = Scored(numbers, ids, ids[::-1], numbers + 1, words, numbers * 2**40, probabilities)
+    path = predictions_path(tmp_path, "base", 3)
+    scored.save(path)
+    assert [file.name for file in path.parent.iterdir()] == ["base-3.parquet"]
+    for kept, column in zip(Scored.load(path), scored, strict=True):
+        np.testing.assert_array_equal(kept, column)
+        assert kept.dtype == column.dtype
+
+
+def test_missing_predictions_are_told_of(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"model-0\.parquet is missing\. Delete .*rank and run the rank stage again"):
+        Scored.load(predictions_path(tmp_path, "model", 0))

@@ -1,0 +1,1 @@
+"""Figures of reports and TensorBoard: measured numbers in, matplotlib figures out."""

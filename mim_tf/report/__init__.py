@@ -1,0 +1,1 @@
+"""One page on one run: what it learned, and where it fails."""
