@@ -315,13 +315,16 @@ FeatureSettings = Annotated[
 ]
 
 
+UbmName = Literal["average", "bst", "dien", "din", "sim", "twin"]
+
+
 class RankSettings(Section):
     """Stage 3, the click model."""
 
     strategy: RankStrategy = Field(
         "one_device", description="as elsewhere; parameter_server: the tables on the ps tasks of TF_CONFIG"
     )
-    ubm: Literal["average", "bst", "dien", "din", "sim", "twin"] = Field("sim", description="user behaviour model")
+    ubm: UbmName = Field("sim", description="user behaviour model")
     ubm_options: dict[str, Any] = Field({}, description="arguments of its layer, by name: sizes, SIM's search, ...")
     id_interest: bool = Field(True, description="the ID interest module, equation (1), of that model")
     content: bool = Field(True, description="the content interest module, equation (7)")
@@ -435,6 +438,17 @@ class RealtimeSettings(Section):
     keep_hours: float = Field(1.0, gt=0, description="age from which compaction removes versions; tagged ones stay")
 
 
+class ExperimentSettings(Section):
+    """What `mim_tf.experiment` compares, beside what the other sections say."""
+
+    seeds: int = Field(5, ge=1, description="whole chains, from the data to the click model, of each version")
+    ubms: dict[UbmName, dict[str, Any]] = Field(
+        {}, description="settings of `rank` that a user behaviour model has of its own, as {bst: {epochs: 8}}"
+    )
+    vision: tuple[VisionSettings, ...] = Field((), description="Figure 5: others than `encoders.vision`, weakest first")
+    text: tuple[TextSettings, ...] = Field((), description="Figure 5: others than `encoders.text`, weakest first")
+
+
 class Settings(Section):
     """A whole run."""
 
@@ -446,6 +460,7 @@ class Settings(Section):
     rank: RankSettings = RankSettings()
     export: ExportSettings = ExportSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    experiment: ExperimentSettings = ExperimentSettings()
     seed: int = 0
 
     @model_validator(mode="after")

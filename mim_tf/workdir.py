@@ -54,6 +54,22 @@ def earlier_stages(stage: str, settings: Settings) -> tuple[str, ...]:
     return stages[: stages.index(stage)]
 
 
+def settings_shaping(stage: str, settings: Settings) -> dict[str, Any]:
+    """What of the settings shapes a stage's output, its earlier stages' included, as a tree of plain values."""
+    tree = settings.model_dump(mode="json")
+    ignored = {*_PLACES, *_not_yet_used(stage)}
+    left_out = () if stage in _ENCODER_STAGES or settings.represent.encoder is None else _ENCODER_STAGES
+    return {
+        name: _without(tree[name], f"{name}.", ignored) if isinstance(tree[name], dict) else tree[name]
+        for name in _SECTIONS[stage]
+        if name not in left_out
+    }
+
+
+def _without(section: dict[str, Any], prefix: str, ignored: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if prefix + name not in ignored}
+
+
 def earlier_runs(stage: str, settings: Settings) -> list[StageFolder]:
     """The stages of other runs that `stage` builds on: what the click model starts from and trains on again."""
     if stage != "rank":

@@ -8,6 +8,7 @@ from mim_tf.metrics.grouped_auc import GroupedAUC, grouped_auc
 from mim_tf.metrics.interval import Interval
 from mim_tf.metrics.log_loss import log_loss
 from mim_tf.metrics.metrics_by_group import GroupMetrics, metrics_by_group
+from mim_tf.metrics.paired_test import holm, paired_p_value
 from mim_tf.metrics.ranking_metrics import ranking_metrics
 from mim_tf.metrics.relative_improvement import relative_improvement
 from mim_tf.metrics.retrieval import nearest, retrieval_metrics
@@ -23,9 +24,11 @@ __all__ = [
     "bootstrap_interval",
     "calibration_error",
     "grouped_auc",
+    "holm",
     "log_loss",
     "metrics_by_group",
     "nearest",
+    "paired_p_value",
     "paired_seed_interval",
     "predicted_over_observed",
     "ranking_metrics",

@@ -1,0 +1,140 @@
+"""An experiment: the chains of all versions and seeds, computed as far as time allows, and what they have shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mim_tf.errors import SettingsError
+from mim_tf.experiment.chain import Chain, changed
+from mim_tf.experiment.comparisons import Outcome
+from mim_tf.experiment.lanes import Lanes
+from mim_tf.experiment.task import tasks_of
+from mim_tf.experiment.versions import Version, mim
+from mim_tf.settings import Settings
+from mim_tf.training.scoring import Scored, predictions_path
+
+
+class Experiment:
+    """Computes versions of a run, several seeds of each, in the run's workdir.
+
+    A seed is a whole chain: preparation, encoders and click model begin anew with it, so intervals over seeds hold the
+    chance in all of them. Seeds are computed one after the other, so that an experiment that was stopped, or ran out of
+    its budget, has whole ones. What is finished is never computed again.
+
+    Args:
+        settings: of the run.
+        workdir: its folder.
+        lanes: stages computed side by side.
+        budget: seconds after which no stage is begun, and no seed that would not be through by then; None: no bound.
+        say: is told of what is computed.
+
+    Raises:
+        SettingsError: settings that several chains cannot share.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        workdir: Path,
+        *,
+        lanes: int = 1,
+        budget: float | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        _check(settings)
+        self.settings = settings
+        self._stages, self._say = workdir / "stages", say
+        self._lanes = Lanes(lanes, workdir / "logs", say)
+        self._budget = float("inf") if budget is None else budget
+        self._failed: dict[Path, str] = {}
+        self._scored: dict[Path, Scored] = {}
+
+    @property
+    def last_stage(self) -> str:
+        """The stage that versions are measured after: without an impression log there is no click model."""
+        return "csft" if self.settings.data.impressions is None else "rank"
+
+    def chain(self, version: Version, seed: int) -> Chain:
+        """A version's chain of one seed.
+
+        Raises:
+            SettingsError: the version's changes do not fit the settings.
+        """
+        settings = changed(self.settings, {**version.changes, "seed": self.settings.seed + seed, "rank.seeds": 1})
+        own = {f"rank.{name}": value for name, value in settings.experiment.ubms.get(settings.rank.ubm, {}).items()}
+        chain = Chain(changed(settings, own), self._stages)
+        if settings.data == self.settings.data or version.reason:
+            return chain
+        # Other pairs of the same items: stage 1 would learn the same once more.
+        return chain.with_encoders_of(self.chain(mim(self.settings), seed))
+
+    def compute(self, versions: Iterable[Version], last: str | None = None) -> None:
+        """Compute all seeds of versions, as far as the budget allows.
+
+        Args:
+            versions: those without a reason not to.
+            last: the last stage to compute; None for `last_stage`.
+        """
+        begun, longest, versions = time.monotonic(), 0.0, list(versions)
+        for seed in range(self.settings.experiment.seeds):
+            seed_begun = time.monotonic()
+            too_late = seed > 0 and seed_begun + longest > begun + self._budget
+            deadline = float("-inf") if too_late else begun + self._budget
+            tasks = tasks_of((chain, last or self.last_stage) for chain in self._chains(versions, seed))
+            self._failed |= self._lanes.compute(tasks, deadline)
+            longest = max(longest, time.monotonic() - seed_begun)
+
+    def outcome(self, version: Version) -> Outcome:
+        """What a version's finished chains have shown."""
+        if version.reason is not None:
+            return Outcome(version.name, {}, {}, version.reason)
+        try:
+            chains = {seed: self.chain(version, seed) for seed in range(self.settings.experiment.seeds)}
+        except SettingsError as error:
+            return Outcome(version.name, {}, {}, " ".join(str(error).split()))
+        measured = {seed: chain.folder("csft") for seed, chain in chains.items() if "csft" in chain.stages}
+        retrieval = {seed: folder.metrics for seed, folder in measured.items() if folder.finished}
+        done = {seed: chain for seed, chain in chains.items() if chain.folder(self.last_stage).finished}
+        ranked = done if self.last_stage == "rank" else {}
+        scored = {seed: self._predictions(chain, version.variant) for seed, chain in ranked.items()}
+        missing = [self._why(chain) for seed, chain in chains.items() if seed not in done]
+        return Outcome(version.name, scored, retrieval, _told(missing, len(chains)))
+
+    def _chains(self, versions: Iterable[Version], seed: int) -> Iterator[Chain]:
+        for version in versions:
+            if version.reason is None:
+                with suppress(SettingsError):  # `outcome` tells of it
+                    yield self.chain(version, seed)
+
+    def _predictions(self, chain: Chain, variant: str) -> Scored:
+        path = predictions_path(chain.workdir("rank"), variant, 0)
+        if path not in self._scored:
+            self._scored[path] = Scored.load(path)
+        return self._scored[path]
+
+    def _why(self, chain: Chain) -> str:
+        return self._failed.get(chain.workdir(self.last_stage), "not computed")
+
+
+def _told(reasons: list[str], seeds: int) -> str | None:
+    """Why seeds are missing, each reason once."""
+    if not reasons:
+        return None
+    of = "" if len(reasons) == seeds else f"{len(reasons)} of {seeds} seeds are missing: "
+    return of + "; ".join(dict.fromkeys(reasons))
+
+
+def _check(settings: Settings) -> None:
+    shared = {
+        "data.records": settings.data.records,
+        "represent.store": settings.represent.store,
+        "rank.start_from": settings.rank.start_from,
+    }
+    for name, value in shared.items():
+        if value is not None:
+            raise SettingsError(
+                f"`{name}` must be left out of an experiment, whose chains are many. Received: {value}."
+            )

@@ -1,0 +1,132 @@
+"""Which versions each table and figure compares, and how it is made of what they have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from mim_tf.errors import MimError
+from mim_tf.experiment import by_group, paper, versions
+from mim_tf.experiment.comparisons import Outcome, comparison_sheet
+from mim_tf.experiment.data_statistics import ALL, data_statistics
+from mim_tf.experiment.experiment import Experiment
+from mim_tf.experiment.sheet import Number, Sheet, Value
+from mim_tf.experiment.versions import Version
+from mim_tf.figures.estimates import estimates_figure
+from mim_tf.settings import Settings
+
+
+class SheetKind(NamedTuple):
+    """How a table or figure comes about.
+
+    Attributes:
+        versions: that it compares.
+        make: of what they have shown.
+    """
+
+    versions: Callable[[Settings], list[Version]]
+    make: Callable[[Experiment], Sheet]
+
+
+def _both(settings: Settings) -> list[Version]:
+    return [versions.mim(settings), versions.base(settings)]
+
+
+def _table1(experiment: Experiment) -> Sheet:
+    try:
+        return data_statistics(experiment.settings.data)
+    except MimError as error:
+        return Sheet("table1", "Table 1: the data", (), [], (f"Empty: {error}",), paper.DATA)
+
+
+def _table2(experiment: Experiment) -> Sheet:
+    models = versions.user_behaviour_models(experiment.settings)
+    sheet = by_group.table2(
+        {name: (experiment.outcome(base), experiment.outcome(mim)) for name, (base, mim) in models.items()}
+    )
+    gains = [
+        (name.removesuffix(", Δ"), values.get(ALL)) for name, values in sheet.rows if name.endswith(", Δ")
+    ]
+    return _drawn(sheet, gains, "gain in AUC, Base+MIM over Base", reference=0.0)
+
+
+def _table3(experiment: Experiment) -> Sheet:
+    rows = versions.pre_training_steps(experiment.settings)
+    return _compared(experiment, "table3", "Table 3: steps of pre-training", rows, paper.PRE_TRAINING)
+
+
+def _table4(experiment: Experiment) -> Sheet:
+    rows = versions.signals_and_losses(experiment.settings)
+    return _compared(experiment, "table4", "Table 4: signal and loss of C-SFT", rows, paper.SIGNALS)
+
+
+def _compared(
+    experiment: Experiment, name: str, title: str, rows: list[Version], of_paper: Mapping[str, str] | None
+) -> Sheet:
+    """Versions beside Base."""
+    base = experiment.outcome(versions.base(experiment.settings))
+    sheet = comparison_sheet(name, title, base, [experiment.outcome(row) for row in rows], of_paper)
+    return _drawn(sheet, [(row, values.get("AUC")) for row, values in sheet.rows], "AUC")
+
+
+def _table5(experiment: Experiment) -> Sheet:
+    settings = experiment.settings
+    rows = [*versions.csft_ablations(settings), *versions.ciubm_ablations()]
+    mim = experiment.outcome(versions.mim(settings))
+    outcomes = [experiment.outcome(row) for row in rows]
+    sheet = comparison_sheet("table5", "Table 5: ablations", mim, outcomes, paper.ABLATIONS)
+    differences = [(row, values.get("Δ")) for row, values in sheet.rows[1:]]
+    return _drawn(sheet, differences, "difference in AUC to MIM", reference=0.0)
+
+
+def _table7(experiment: Experiment) -> Sheet:
+    sheet = by_group.table7(*_outcomes(experiment))
+    return _drawn(sheet, [(row, values["Δ"]) for row, values in sheet.rows], "gain in AUC", reference=0.0)
+
+
+def _figure5(experiment: Experiment) -> Sheet:
+    kinds = versions.foundation_models(experiment.settings)
+    rows = [row._replace(name=f"{kind}: {row.name}") for kind, group in kinds.items() for row in group]
+    sheet = _compared(experiment, "figure5", "Figure 5: foundation models", rows, None)
+    if len(rows) > len(kinds):
+        return sheet
+    return replace(sheet, notes=("Name others in `experiment.vision` and `experiment.text`.", *sheet.notes))
+
+
+def _figure6(experiment: Experiment) -> Sheet:
+    sheet = by_group.figure6(*_outcomes(experiment))
+    return _drawn(sheet, [(row, values["Δ"]) for row, values in sheet.rows], "gain in AUC", reference=0.0)
+
+
+def _outcomes(experiment: Experiment) -> tuple[Outcome, Outcome]:
+    mim, base = (experiment.outcome(version) for version in _both(experiment.settings))
+    return mim, base
+
+
+def _drawn(sheet: Sheet, values: Sequence[tuple[str, Value]], label: str, reference: float | None = None) -> Sheet:
+    """A sheet with the picture of one of its columns, as far as there are numbers in it."""
+    numbers = [(name, value.interval) for name, value in values if isinstance(value, Number)]
+    if not numbers:
+        return sheet
+    names, intervals = zip(*numbers, strict=True)
+    return replace(sheet, figure=estimates_figure(names, intervals, label, reference=reference))
+
+
+SHEETS: Mapping[str, SheetKind] = {
+    "table1": SheetKind(lambda settings: [], _table1),
+    "table2": SheetKind(
+        lambda settings: [row for pair in versions.user_behaviour_models(settings).values() for row in pair], _table2
+    ),
+    "table3": SheetKind(lambda settings: [*_both(settings), *versions.pre_training_steps(settings)], _table3),
+    "table4": SheetKind(lambda settings: [*_both(settings), *versions.signals_and_losses(settings)], _table4),
+    "table5": SheetKind(
+        lambda settings: [*_both(settings), *versions.csft_ablations(settings), *versions.ciubm_ablations()], _table5
+    ),
+    "table7": SheetKind(_both, _table7),
+    "figure5": SheetKind(
+        lambda settings: [row for rows in versions.foundation_models(settings).values() for row in rows], _figure5
+    ),
+    "figure6": SheetKind(_both, _figure6),
+}
+"""The paper's tables and figures by name, in its order."""

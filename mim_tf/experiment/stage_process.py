@@ -1,0 +1,75 @@
+"""A process that runs stages, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mim_tf.experiment.task import Task
+
+_TASKS = 16
+"""As many stages are run before a fresh process takes over: what graphs leave behind adds up."""
+
+
+class StageProcess:
+    """Runs stages of one Keras mode, one after the other, in a process that starts with the first and is renewed.
+
+    Args:
+        threads: that TensorFlow may use in it.
+        logs: folder of what the stages say, a file each.
+    """
+
+    def __init__(self, threads: int, logs: Path):
+        self._threads, self._logs = threads, logs
+        self._process: subprocess.Popen[str] | None = None
+        self._done = 0
+
+    def run(self, task: Task) -> str | None:
+        """Run a stage to its end.
+
+        Returns:
+            What went wrong, or None.
+        """
+        log = self._logs / f"{task.workdir.name}.log"
+        config = task.chain.begin(task.stage)
+        order = {"stage": task.stage, "config": str(config), "workdir": str(task.workdir), "log": str(log)}
+        process = self._running()
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process has no pipes.")
+        try:
+            print(json.dumps(order), file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        self._done += 1
+        if not answer:
+            self.end()
+            return f"the process ended with code {process.returncode} (see {log})"
+        if self._done >= _TASKS:
+            self.end()
+        error: str | None = json.loads(answer)["error"]
+        return error
+
+    def stop(self) -> None:
+        """Ask the process to end, also while it runs a stage, which saves what it has."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.terminate()
+        process.communicate()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            command = [sys.executable, "-m", "mim_tf.experiment.stage_worker", str(self._threads)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+            self._done = 0
+        return self._process
