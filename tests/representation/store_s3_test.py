@@ -1,7 +1,6 @@
 """A store behind a URI: S3 as moto serves it, with the conditional writes that commits rely on."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from mim_tf.representation import EmbeddingStore
+from tests.free_ports import free_ports
 
 MOTO = Path(__file__).parents[2] / ".venv-moto" / "bin" / "moto_server"
 RIVAL = """
@@ -31,7 +31,7 @@ for turn in range(5):
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if not MOTO.exists():
         pytest.skip("`make .venv-moto/installed` installs the S3 to test against")
-    port = free_port()
+    [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     settings = {"ENDPOINT": endpoint, "ALLOW_HTTP": "true", "REGION": "us-east-1"}
     for name, value in {**settings, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
@@ -40,12 +40,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         make_bucket(f"{endpoint}/bucket")
         yield "s3://bucket/store.lance"
         server.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def make_bucket(address: str) -> None:

@@ -12,7 +12,8 @@ from mim_tf.settings import Settings, dump_settings, parse_settings
 from mim_tf.training import prepare
 from mim_tf.workdir import StageFolder
 from tests.conftest import LEGACY
-from tests.representation.store_s3_test import MOTO, free_port, make_bucket
+from tests.free_ports import free_ports
+from tests.representation.store_s3_test import MOTO, make_bucket
 from tests.training.toy_ranking import make_workdir
 
 if LEGACY:  # TFRS refuses Keras 3
@@ -27,7 +28,7 @@ URI = "s3://bucket/day/records"
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if not MOTO.exists():
         pytest.skip("`make .venv-moto/installed` installs the S3 to test against")
-    port = free_port()
+    [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     settings = {"ENDPOINT_URL": endpoint, "DEFAULT_REGION": "us-east-1"}
     for name, value in {**settings, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():

@@ -1,6 +1,5 @@
 """The client against the stand-in."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import tensorflow as tf
 from mim_tf.errors import ServingError
 from mim_tf.serving.client import Client
 from mim_tf.serving.server import Server
+from tests.free_ports import free_ports
 from tests.serving.scripted import Scripted, serving
 
 BIG = 2**53 + 1
@@ -29,9 +29,7 @@ def client(address: str) -> Iterator[Client]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def test_predict_returns_every_output_as_an_array(client: Client, rows: dict[str, np.ndarray]) -> None:
