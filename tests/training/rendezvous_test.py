@@ -144,11 +144,14 @@ def test_a_worker_that_is_started_again_counts_once(addresses: tuple[str, ...]) 
 
 @pytest.mark.parametrize("line", ["0", "3", "-1", "true", '"1"', "{", "GET / HTTP/1.1"])
 def test_strangers_do_not_count(addresses: tuple[str, ...], line: str) -> None:
-    chief = Coming(Worker(0, addresses[:2]), 1)
+    chief = Coming(Worker(0, addresses))
     with call(addresses[0]) as stranger:
         say(stranger, line)
         assert stranger.recv(1) == b""  # it is hung up on
-    assert joined(chief)[0].startswith(f"1 of 2 workers did not come within 1 s: {addresses[1]}.")
+    with call(addresses[0]) as other:
+        say(other, "2")
+        assert heard(other) == [addresses[1]]  # is still missing
+    assert joined(chief, *(Coming(Worker(index, addresses)) for index in (1, 2))) == ["", "", ""]
 
 
 def test_a_silent_caller_does_not_keep_the_chief(addresses: tuple[str, ...]) -> None:

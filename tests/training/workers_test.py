@@ -17,6 +17,26 @@ TWO = ["host0:2222", "host1:2222"]
 PATIENCE = 60.0  # seconds, of a machine that does much else
 
 
+class Clock:
+    """Time that passes in pauses alone."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What the workers go by."""
+    clock = Clock()
+    monkeypatch.setattr(workers, "time", clock)
+    return clock
+
+
 def config(addresses: Any = TWO, index: Any = 1, kind: str = "worker", **others: Any) -> str:
     return json.dumps({"cluster": {"worker": addresses, **others}, "task": {"type": kind, "index": index}})
 
@@ -137,20 +157,11 @@ def test_a_server_ends_after_its_chief(addresses: tuple[str, ...], monkeypatch: 
     assert not server.is_alive()
 
 
-def test_a_worker_stays_until_its_chief_has_finished(
-    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "_ENDED_SECONDS", 1.0)
-    monkeypatch.setattr(workers, "_SHOWN_SECONDS", 1.0)
-    written = threading.Event()
-    with socket.create_server(("", int(addresses[0].rpartition(":")[2]))):
-        worker = threading.Thread(target=await_finish, args=(Worker(1, addresses), written.is_set))
-        worker.start()
-        worker.join(2.5)
-        assert worker.is_alive()
-        written.set()
-        worker.join(PATIENCE)
-    assert not worker.is_alive()
+def test_a_worker_stays_until_its_chief_has_finished(addresses: tuple[str, ...], clock: Clock) -> None:
+    """For 100 s, while the chief answers; one that is gone has 2 s, and 60 more until its file is seen."""
+    with socket.create_server(("", int(addresses[0].rpartition(":")[2])), backlog=1000):  # it is asked 200 times
+        await_finish(Worker(1, addresses), lambda: clock.now >= 1100)
+    assert clock.now == 1100
 
 
 def test_what_a_chief_wrote_at_last_may_be_seen_later(
@@ -162,16 +173,12 @@ def test_what_a_chief_wrote_at_last_may_be_seen_later(
     assert list(seen) == [], "it asked until it saw that the stage is finished"
 
 
-def test_a_chief_that_is_gone_before_it_has_finished_is_named(
-    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "_SHOWN_SECONDS", 2.5)
-    start = time.monotonic()
+def test_a_chief_that_is_gone_before_it_has_finished_is_named(addresses: tuple[str, ...], clock: Clock) -> None:
     with pytest.raises(
         StageError, match=rf"the chief, {addresses[0]}, has gone before .*finished\. Run the same command"
     ):
         await_finish(Worker(1, addresses), lambda: False)
-    assert time.monotonic() - start >= 2.5
+    assert 1060 <= clock.now <= 1061
 
 
 def test_a_missing_server_is_named_when_patience_ends(addresses: tuple[str, ...]) -> None:
