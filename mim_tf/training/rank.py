@@ -99,6 +99,24 @@ def load_ranker(
     return ranker
 
 
+def compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel:
+    """The ranker ready for `fit`.
+
+    Args:
+        ranker: as `build_ranker` makes it.
+        options: of how it learns.
+        steps: of the whole training.
+    """
+    optimizer = rank_optimizer(options, steps)
+    if ranker.table is None or not ranker.table.trainable_variables:
+        model = RankingModel(ranker, options.batch_size)
+        model.compile(optimizer=optimizer)
+        return model
+    end_to_end = EndToEndModel(ranker, options.batch_size)
+    end_to_end.compile(optimizer=optimizer, encoder_optimizer=encoder_optimizer(options, steps))
+    return end_to_end
+
+
 def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strategy: tf.distribute.Strategy) -> Ranker:
     """One variant, trained from one seed; an interrupted training continues after its last whole epoch."""
     stage = StageFolder(workdir, "rank")
@@ -144,7 +162,7 @@ def _fit(
     mixed = training_records(settings, stage.workdir, seed)
     plan, first_epoch = EpochPlan.under(strategy, mixed, options), _first_epoch(path)
     with strategy.scope():
-        model = _compiled(ranker, options, plan.steps * options.epochs)
+        model = compiled(ranker, options, plan.steps * options.epochs)
     model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
     shown = [
         keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
@@ -180,18 +198,6 @@ def _followers(
     if not isinstance(table, EmbeddingTable) or isinstance(table, DistributedTable):
         return []
     return [FollowStore(table, store_path(settings, stage.workdir), path, strategy)]
-
-
-def _compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel:
-    """The ranker ready for `fit`."""
-    optimizer = rank_optimizer(options, steps)
-    if ranker.table is None or not ranker.table.trainable_variables:
-        model = RankingModel(ranker, options.batch_size)
-        model.compile(optimizer=optimizer)
-        return model
-    end_to_end = EndToEndModel(ranker, options.batch_size)
-    end_to_end.compile(optimizer=optimizer, encoder_optimizer=encoder_optimizer(options, steps))
-    return end_to_end
 
 
 def _backup(path: Path) -> Path:
