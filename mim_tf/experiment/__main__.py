@@ -18,6 +18,7 @@ Computes what the paper's tables and figures compare, on the data that the setti
 
   report.html        all of them, with the paper's own figures beside ours; one file, for any browser
   tables/            each as CSV (full precision), Markdown, and where it is drawn PNG and SVG
+  mim                a link to the workdir of MIM's first seed, to export it or to look at it: mim_tf.report
   stages/, logs/     the stages of all chains, each a workdir for the other commands, and what they said
 
   table 1  the data                          table 6   operations and memory of a sample
@@ -60,6 +61,7 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     from mim_tf.experiment.experiment import Experiment
     from mim_tf.experiment.page import page
     from mim_tf.experiment.sheets import SHEETS
+    from mim_tf.experiment.versions import mim
     from mim_tf.experiment.write_sheet import write_sheet
 
     begun = time.monotonic()
@@ -68,6 +70,7 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     experiment = Experiment(settings, workdir, lanes=arguments.lanes, budget=budget, say=_say)
     names = _names(arguments.table, arguments.figure) or list(SHEETS)
     experiment.compute([version for name in names for version in SHEETS[name].versions(settings)])
+    experiment.link(mim(settings), workdir / "mim")
     sheets = [SHEETS[name].make(experiment) for name in names]
     for sheet in sheets:
         write_sheet(sheet, workdir / "tables")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -102,6 +103,19 @@ class Experiment:
         scored = {seed: self._predictions(chain, version.variant) for seed, chain in ranked.items()}
         missing = [self._why(chain) for seed, chain in chains.items() if seed not in done]
         return Outcome(version.name, scored, retrieval, _told(missing, len(chains)))
+
+    def link(self, version: Version, link: Path) -> None:
+        """Make a link to the workdir of a version's first seed, as far as it has come to the last stage."""
+        if self.missing(version, self.last_stage) is None:
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(self.chain(version, 0).workdir(self.last_stage), link.parent))
+
+    def missing(self, version: Version, stage: str) -> str | None:
+        """Why a version's first seed has not come to a stage, if so."""
+        chain = self.chain(version, 0)
+        if stage in chain.stages and chain.folder(stage).finished:
+            return None
+        return self._failed.get(chain.workdir(stage), "not computed")
 
     def _chains(self, versions: Iterable[Version], seed: int) -> Iterator[Chain]:
         for version in versions:

@@ -10,6 +10,7 @@ from mim_tf.errors import MimError
 from mim_tf.experiment import by_group, paper, versions
 from mim_tf.experiment.comparisons import Outcome, comparison_sheet
 from mim_tf.experiment.data_statistics import ALL, data_statistics
+from mim_tf.experiment.efficiency import EfficiencyRow, efficiency
 from mim_tf.experiment.experiment import Experiment
 from mim_tf.experiment.sheet import Number, Sheet, Value
 from mim_tf.experiment.versions import Version
@@ -45,9 +46,7 @@ def _table2(experiment: Experiment) -> Sheet:
     sheet = by_group.table2(
         {name: (experiment.outcome(base), experiment.outcome(mim)) for name, (base, mim) in models.items()}
     )
-    gains = [
-        (name.removesuffix(", Δ"), values.get(ALL)) for name, values in sheet.rows if name.endswith(", Δ")
-    ]
+    gains = [(name.removesuffix(", Δ"), values.get(ALL)) for name, values in sheet.rows if name.endswith(", Δ")]
     return _drawn(sheet, gains, "gain in AUC, Base+MIM over Base", reference=0.0)
 
 
@@ -78,6 +77,45 @@ def _table5(experiment: Experiment) -> Sheet:
     sheet = comparison_sheet("table5", "Table 5: ablations", mim, outcomes, paper.ABLATIONS)
     differences = [(row, values.get("Δ")) for row, values in sheet.rows[1:]]
     return _drawn(sheet, differences, "difference in AUC to MIM", reference=0.0)
+
+
+def _table6(experiment: Experiment) -> Sheet:
+    """Measured on the first seed's chain, whose embeddings are there."""
+    title = "Table 6: what a sample costs"
+    mim = versions.mim(experiment.settings)
+    chain = experiment.chain(mim, 0)
+    if (why := experiment.missing(mim, "represent")) is not None:
+        return Sheet("table6", title, (), [], (f"Empty: {why}.",), paper.EFFICIENCY)
+    workdir = chain.workdir("represent")
+    try:
+        costs = efficiency(chain.settings, workdir, f"--config {workdir / 'run.yaml'} --workdir {workdir}")
+    except MimError as error:
+        return Sheet("table6", title, (), [], (f"Empty: {error}",), paper.EFFICIENCY)
+    return Sheet("table6", title, _COSTS, [(row.version, _costs(row)) for row in costs], _COSTS_NOTES, paper.EFFICIENCY)
+
+
+_COSTS = tuple(
+    f"{name} {mode}"
+    for name in ("GFLOPs", "Δ GFLOPs", "ms", "peak memory (MB)", "of it before the step (MB)")
+    for mode in ("train", "inference")
+)
+_COSTS_NOTES = (
+    "GFLOPs and ms are of a sample, an impression, in batches of `rank.batch_size`; a multiplication and its addition "
+    "are two operations. Δ is (A - B) / B, B being Base. Memory is of a process of its own, or of the GPU where there is "
+    "one. Without the representation center each distinct item of a batch is encoded once.",
+)
+
+
+def _costs(row: EfficiencyRow) -> dict[str, Value]:
+    modes = ((row.training, row.training_change), (row.inference, row.inference_change))
+    values = [
+        *(f"{cost.gflops:.4g}" for cost, _ in modes),
+        *(f"{change.gflops:+.3g}" for _, change in modes),
+        *(f"{1e3 * cost.seconds:.4g}" for cost, _ in modes),
+        *(f"{cost.memory / 1e6:,.0f}" for cost, _ in modes),
+        *(f"{cost.memory_before / 1e6:,.0f}" for cost, _ in modes),
+    ]
+    return dict(zip(_COSTS, values, strict=True))
 
 
 def _table7(experiment: Experiment) -> Sheet:
@@ -123,6 +161,7 @@ SHEETS: Mapping[str, SheetKind] = {
     "table5": SheetKind(
         lambda settings: [*_both(settings), *versions.csft_ablations(settings), *versions.ciubm_ablations()], _table5
     ),
+    "table6": SheetKind(_both, _table6),
     "table7": SheetKind(_both, _table7),
     "figure5": SheetKind(
         lambda settings: [row for rows in versions.foundation_models(settings).values() for row in rows], _figure5

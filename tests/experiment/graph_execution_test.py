@@ -120,7 +120,5 @@ def test_an_operation_on_functions_that_would_be_missed_is_refused() -> None:
     def summed(count: tf.Tensor) -> tf.Tensor:
         return tf.data.Dataset.range(count).map(lambda number: number * 2).reduce(tf.constant(0, tf.int64), tf.add)
 
-    with pytest.raises(
-        ValueError, match="`function` must call functions, take branches or loop, and nothing else"
-    ):
+    with pytest.raises(ValueError, match="`function` must call functions, take branches or loop, and nothing else"):
         executed(summed, tf.constant(3, tf.int64))
