@@ -15,9 +15,9 @@ from mim_tf.commandline import command_parser, run_command
 from mim_tf.errors import StageError
 
 _EPILOG = """\
-The drawn shop's customers buy by a taste in content, by another kind of taste, and more so by content in some categories. So
-on it MIM must gain with every user behaviour model, each part that is left out must cost, the newest items must gain
-most, and categories must gain in the order in which content counts in them. Exit code 1 if one of these is not so.
+The drawn shop's customers buy by a taste in content, which counts more in some categories, and by another kind of
+taste. So on it MIM must gain with every user behaviour model, each part that is left out must cost, the newest items
+must gain most, and categories the more, the more content counts in them. Exit code 1 if one of these is not so.
 
 example:
   python -m mim_tf.demo.planted_signs --workdir build/paper

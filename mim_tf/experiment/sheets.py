@@ -101,8 +101,8 @@ _COSTS = tuple(
 )
 _COSTS_NOTES = (
     "GFLOPs and ms are of a sample, an impression, in batches of `rank.batch_size`; a multiplication and its addition "
-    "are two operations. Δ is (A - B) / B, B being Base. Memory is of a process of its own, or of the GPU where there is "
-    "one. Without the representation center each distinct item of a batch is encoded once.",
+    "are two operations. Δ is (A - B) / B, B being Base. Memory is of a process of its own, or of the GPU where there "
+    "is one. Without the representation center each distinct item of a batch is encoded once.",
 )
 
 
