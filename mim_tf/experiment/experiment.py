@@ -92,11 +92,14 @@ class Experiment:
         """What a version's finished chains have shown."""
         if version.reason is not None:
             return Outcome(version.name, {}, {}, version.reason)
+        if version.variant == "base" and self.last_stage == "csft":
+            return Outcome(version.name, {}, {}, "`data.impressions` is not set, so there is no click model")
         try:
             chains = {seed: self.chain(version, seed) for seed in range(self.settings.experiment.seeds)}
         except SettingsError as error:
             return Outcome(version.name, {}, {}, " ".join(str(error).split()))
-        measured = {seed: chain.folder("csft") for seed, chain in chains.items() if "csft" in chain.stages}
+        embeds = version.variant == "model"
+        measured = {seed: chain.folder("csft") for seed, chain in chains.items() if embeds and "csft" in chain.stages}
         retrieval = {seed: folder.metrics for seed, folder in measured.items() if folder.finished}
         done = {seed: chain for seed, chain in chains.items() if chain.folder(self.last_stage).finished}
         ranked = done if self.last_stage == "rank" else {}

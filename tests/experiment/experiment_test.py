@@ -83,6 +83,7 @@ def test_a_seed_is_a_whole_chain(tmp_path: Path) -> None:
     assert list(outcome.scored) == [0, 1, 2]
     assert outcome.missing is None
     assert [metrics["held_out_mrr"] for metrics in outcome.retrieval.values()] == [0.5] * 3
+    assert found.outcome(base(SETTINGS)).retrieval == {}  # it has no embeddings
     np.testing.assert_array_equal(outcome.scored[2].probabilities, scored(0.5, 2).probabilities)
     for stage in ("prepare", "pretrain", "csft", "represent", "rank"):
         assert len(list((tmp_path / "stages").glob(f"{stage}-*"))) == 3
@@ -153,6 +154,7 @@ def test_without_a_log_the_last_stage_is_fine_tuning(tmp_path: Path) -> None:
     assert outcome.scored == {}
     assert list(outcome.retrieval) == [0, 1, 2]
     assert not list((tmp_path / "stages").glob("rank-*"))
+    assert found.outcome(base(found.settings)).missing == "`data.impressions` is not set, so there is no click model"
 
 
 def test_runs_of_click_pairs_begin_with_the_encoders_of_stage_1(tmp_path: Path) -> None:

@@ -136,3 +136,43 @@ def again_alone(shop: Shop) -> None:
     alone = Scored.load(last / "rank" / "validation" / "model-0.parquet")
     np.testing.assert_allclose(alone.probabilities, kept.probabilities, rtol=1e-4)
     assert StageFolder(last, "rank").finished
+
+
+def test_a_log_without_timestamps(shop: Shop) -> None:
+    """Its rows are counted; all that trains on it says why it cannot."""
+    shop.write("impressions", shop.table("impressions").drop(columns="timestamp"))
+    shop.run("--table", "1", "--table", "2", "--table", "7", "--figure", "6")
+    assert int(shop.rows("table1")["#Data"]["ALL"]) == len(shop.table("impressions"))
+    for name in ("table2", "table7", "figure6"):
+        assert "prepare: " in shop.notes(name)
+        assert "`timestamp`" in shop.notes(name)
+
+
+def test_one_category_and_items_without_images(shop: Shop) -> None:
+    items = shop.table("items").assign(category="thing")
+    items.loc[::2, "image"] = None
+    shop.write("items", items)
+    shop.run("--table", "1", "--table", "7", "--figure", "6")
+    assert "ALL" in shop.rows("table1")["#Items"]
+    assert "Empty: there are no two categories" in shop.notes("table7")
+    ages = shop.rows("figure6")
+    assert ages
+    assert all(np.isfinite(float(row["Δ"])) for row in ages.values())
+
+
+def test_users_who_never_come_again(shop: Shop) -> None:
+    """Pairs of the search log train the encoders; who bought nothing before has no history to model."""
+    log = shop.table("impressions")
+    shop.write("impressions", log.assign(user_id=np.arange(len(log))))
+    shop.run("--table", "1", "--table", "5")
+    assert shop.rows("table1")["#Users"]["ALL"] == str(len(log))
+    assert "w/o C-SFT" in shop.rows("table5")
+    assert "no user" in shop.notes("table5") or float(shop.rows("table5")["MIM"]["AUC"]) > 0
+
+
+def test_a_shop_with_photo_searches_alone(shop: Shop) -> None:
+    """Without an impression log embeddings are compared by what they find."""
+    shop.run("--table", "4", without=("impressions",))
+    rows = shop.rows("table4")
+    assert all("AUC" not in row for row in rows.values())
+    assert float(rows["v5, CL, purchase"]["MRR"]) > 0
