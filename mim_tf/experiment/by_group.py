@@ -10,7 +10,7 @@ from mim_tf.experiment import paper
 from mim_tf.experiment.comparisons import Outcome
 from mim_tf.experiment.data_statistics import ALL, MOST_CATEGORIES
 from mim_tf.experiment.measured import Metric, Seeds, auc_of, corrected, gain_of, mean_of
-from mim_tf.experiment.sheet import Number, Sheet, Value
+from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
 from mim_tf.metrics import age_groups, auc
 from mim_tf.training.scoring import Scored
 
@@ -65,12 +65,12 @@ def table7(mim: Outcome, base: Outcome) -> Sheet:
     """What MIM gains in each category, largest gains first."""
     title = "Table 7: gains by category"
     if not mim.scored:
-        return Sheet("table7", title, (), [], (f"Empty: {mim.missing}.",), paper.CATEGORIES)
+        return empty_sheet("table7", title, mim.missing, paper.CATEGORIES)
     first = mim.scored[min(mim.scored)]
     categories = largest_categories(first, most=len(first.labels))
     if len(categories) < 2:
-        why = f"Empty: there are no two categories with both clicks and others and {FEWEST} impressions."
-        return Sheet("table7", title, (), [], (why,), paper.CATEGORIES)
+        why = f"there are no two categories with both clicks and others and {FEWEST} impressions"
+        return empty_sheet("table7", title, why, paper.CATEGORIES)
     rows = _grouped(mim, base, {_name(category): _of_category(category) for category in categories})
     rows.sort(key=lambda row: -_estimate(row[1]["Δ"]))
     everything = (ALL, _row(mim.scored, base.scored, auc_of, gain_of(mim.scored, base.scored), len(first.labels)))
@@ -82,7 +82,7 @@ def figure6(mim: Outcome, base: Outcome) -> Sheet:
     """What MIM gains in ten groups of the items' age."""
     title = "Figure 6: gains by the item's age, S1 the newest"
     if not mim.scored:
-        return Sheet("figure6", title, (), [], (f"Empty: {mim.missing}.",))
+        return empty_sheet("figure6", title, mim.missing)
     groups = {f"S{number}": _of_age(number) for number in range(1, AGE_GROUPS + 1)}
     rows = [row for row in _grouped(mim, base, groups) if row[1]["Δ"] is not None]
     notes = (_SEEDS, "Groups have equally many impressions. In the paper the newest items gain most.")

@@ -97,7 +97,7 @@ class Experiment:
         try:
             chains = {seed: self.chain(version, seed) for seed in range(self.settings.experiment.seeds)}
         except SettingsError as error:
-            return Outcome(version.name, {}, {}, " ".join(str(error).split()))
+            return Outcome(version.name, {}, {}, " ".join(str(error).split()).removesuffix("."))
         embeds = version.variant == "model"
         measured = {seed: chain.folder("csft") for seed, chain in chains.items() if embeds and "csft" in chain.stages}
         retrieval = {seed: folder.metrics for seed, folder in measured.items() if folder.finished}

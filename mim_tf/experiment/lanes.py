@@ -18,8 +18,7 @@ OVER = "not computed: the budget was over"
 class Lanes:
     """Computes tasks, each after those that it needs, as many at a time as there are lanes.
 
-    Small models leave most of a machine idle, so lanes pay: each has its share of the cores and a process per Keras
-    mode.
+    Small models leave most of a machine idle, so lanes pay: each is a process with its share of the cores.
 
     Args:
         count: of the lanes.
@@ -67,26 +66,26 @@ class Lanes:
         return self._failed
 
     def _lane(self) -> None:
-        processes = {legacy: StageProcess(self._threads, self._logs) for legacy in (False, True)}
+        process, legacy = StageProcess(self._threads, self._logs), False
         with self._changed:
-            self._processes += processes.values()
+            self._processes.append(process)
         try:
-            while (task := self._take()) is not None:
-                began = time.monotonic()
-                error = processes[task.stage in LEGACY_KERAS_STAGES].run(task)
+            while (task := self._take(legacy)) is not None:
+                began, legacy = time.monotonic(), task.stage in LEGACY_KERAS_STAGES
+                error = process.run(task)
                 self._ended(task, error, time.monotonic() - began)
         finally:
-            for process in processes.values():
-                process.end()
+            process.end()
 
-    def _take(self) -> Task | None:
-        """The next task whose turn it is; None when there is none left."""
+    def _take(self, legacy: bool) -> Task | None:
+        """The next task whose turn it is, of that Keras mode if there is one; None when there is none left."""
         with self._changed:
             while True:
                 self._give_up()
                 ready = [task for task in self._waiting.values() if not self._blocked(task)]
                 if ready:
-                    task = self._waiting.pop(ready[0].workdir)
+                    chosen = min(ready, key=lambda task: (task.stage in LEGACY_KERAS_STAGES) != legacy)
+                    task = self._waiting.pop(chosen.workdir)
                     self._running.add(task.workdir)
                     return task
                 if not self._waiting:
@@ -108,7 +107,7 @@ class Lanes:
         with self._changed:
             self._running.remove(task.workdir)
             if error is not None:
-                self._failed[task.workdir] = f"{task.stage}: {error}"
+                self._failed[task.workdir] = f"{task.stage}: {error.removesuffix('.')}"
             left = len(self._waiting) + len(self._running)
             self._say(f"{task.workdir.name}: {error or f'{seconds:.0f} s'}, {left} to go")
             self._changed.notify_all()

@@ -72,8 +72,9 @@ class Sheet:
         if self.rows:
             lines += [_line(["", *self.columns]), _line(["---"] * (len(self.columns) + 1))]
             lines += [_line(cells) for cells in self.cells()]
-        lines += [part for note in self.notes for part in ("", note)]
-        return "\n".join(lines) + "\n" + (f"\n{self.paper.markdown()}" if self.paper else "")
+            lines.append("")
+        lines += [part for note in self.notes for part in (note, "")]
+        return "\n".join(lines) + (f"\n{self.paper.markdown()}" if self.paper else "")
 
     def csv(self) -> str:
         """The table in full precision: a column for each number's estimate, ends and p-value, as far as it has any."""
@@ -84,6 +85,11 @@ class Sheet:
         writer.writeheader()
         writer.writerows(records)
         return text.getvalue()
+
+
+def empty_sheet(name: str, title: str, why: str | None, paper: Sheet | None = None) -> Sheet:
+    """A sheet that says why it is empty."""
+    return Sheet(name, title, (), [], (f"Empty: {(why or 'nothing was computed').removesuffix('.')}.",), paper)
 
 
 def _fields(columns: Sequence[str], values: Mapping[str, Value]) -> dict[str, str | int | float]:

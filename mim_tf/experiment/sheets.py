@@ -12,7 +12,7 @@ from mim_tf.experiment.comparisons import Outcome, comparison_sheet
 from mim_tf.experiment.data_statistics import ALL, data_statistics
 from mim_tf.experiment.efficiency import EfficiencyRow, efficiency
 from mim_tf.experiment.experiment import Experiment
-from mim_tf.experiment.sheet import Number, Sheet, Value
+from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
 from mim_tf.experiment.versions import Version
 from mim_tf.figures.estimates import estimates_figure
 from mim_tf.settings import Settings
@@ -38,7 +38,7 @@ def _table1(experiment: Experiment) -> Sheet:
     try:
         return data_statistics(experiment.settings.data)
     except MimError as error:
-        return Sheet("table1", "Table 1: the data", (), [], (f"Empty: {error}",), paper.DATA)
+        return empty_sheet("table1", "Table 1: the data", str(error), paper.DATA)
 
 
 def _table2(experiment: Experiment) -> Sheet:
@@ -85,12 +85,12 @@ def _table6(experiment: Experiment) -> Sheet:
     mim = versions.mim(experiment.settings)
     chain = experiment.chain(mim, 0)
     if (why := experiment.missing(mim, "represent")) is not None:
-        return Sheet("table6", title, (), [], (f"Empty: {why}.",), paper.EFFICIENCY)
+        return empty_sheet("table6", title, why, paper.EFFICIENCY)
     workdir = chain.workdir("represent")
     try:
         costs = efficiency(chain.settings, workdir, f"--config {workdir / 'run.yaml'} --workdir {workdir}")
     except MimError as error:
-        return Sheet("table6", title, (), [], (f"Empty: {error}",), paper.EFFICIENCY)
+        return empty_sheet("table6", title, str(error), paper.EFFICIENCY)
     return Sheet("table6", title, _COSTS, [(row.version, _costs(row)) for row in costs], _COSTS_NOTES, paper.EFFICIENCY)
 
 

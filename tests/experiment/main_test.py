@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
         "text": {"name": "bert_toy", "length": 8},
         "dim": 8,
     },
-    "pretrain": {"image_text": {"epochs": 1, "batch_size": 30}},
+    "pretrain": {"image_text": {"epochs": 1, "batch_size": 20}},
     "csft": {"epochs": 1, "batch_size": 16, "st_nsg": {"queue_batches": 1}},
     "rank": {"ubm": "average", "epochs": 1, "batch_size": 64, "hash_bins": 256, "tower_units": [8]},
     "experiment": {"seeds": 1},
