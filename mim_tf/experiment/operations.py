@@ -21,10 +21,11 @@ def count_operations(function: Any, *arguments: Any) -> int:
 
     What an operation of TensorFlow counts is what the profiler (`tf.compat.v1.profiler`, `float_operation`) counts for
     it: two for each multiplication that is added up, in products of matrices and in convolutions; mostly one for each
-    number that element by element operations and sums make. The profiler has no statistics of `Einsum` and of the
-    gradients of depthwise convolutions, and takes the wrong axis of a transposed matrix in `BatchMatMul`; those are
-    counted here. It has none of look-ups, roots, exponentials and what decodes and resizes images, which count nothing
-    here either; nor do operations on integers.
+    number that element by element operations and sums make. Counted here are `Einsum` and the gradients of depthwise
+    convolutions, of which it has no statistics; batches of products, of whose transposed matrices it takes the wrong
+    axis; and the gradients of convolutions, for which it takes the image's size for that of the result. It has no
+    statistics of look-ups, roots, exponentials and what decodes and resizes images, which count nothing here either;
+    nor do operations on integers.
 
     The profiler itself reads a graph. It passes over all whose shapes do not follow from the graph's and over functions
     that are called, and takes a loop's body once or not at all. So each operation is counted here while it is executed,
@@ -54,10 +55,10 @@ def _operations_of(operation: tf.Operation, inputs: Sequence[tf.Tensor], outputs
     if operation.type in ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
         added_up = inputs[0].shape[-2 if operation.get_attr("adj_x") else -1]
         return 2 * added_up * outputs[0].shape.num_elements()
-    if operation.type == "DepthwiseConv2dNativeBackpropInput":
-        return _depthwise(inputs[1].shape, inputs[2].shape)
-    if operation.type == "DepthwiseConv2dNativeBackpropFilter":
-        return _depthwise(outputs[0].shape, inputs[2].shape)
+    if operation.type in ("Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"):
+        return _convolution(operation, kernel=inputs[1].shape, results=inputs[2].shape)
+    if operation.type in ("Conv2DBackpropFilter", "DepthwiseConv2dNativeBackpropFilter"):
+        return _convolution(operation, kernel=outputs[0].shape, results=inputs[2].shape)
     executed = _Executed(operation, inputs, outputs)
     return int(ops.get_stats_for_node_def(executed, operation.node_def, "flops").value or 0)
 
@@ -81,9 +82,13 @@ def _labelled(labels: str, shape: tf.TensorShape) -> list[tuple[str, int]]:
     return list(zip(names, shape.as_list(), strict=True))
 
 
-def _depthwise(kernel: tf.TensorShape, results: tf.TensorShape) -> int:
-    """As the convolution itself: each of its results is a sum over the `[height, width]` of the kernel."""
-    return 2 * results.num_elements() * kernel[0] * kernel[1]
+def _convolution(operation: tf.Operation, kernel: tf.TensorShape, results: tf.TensorShape) -> int:
+    """A gradient meets the pairs of factors that the convolution itself did.
+
+    Each of its results was a sum over the kernel, `[height, width, channels, ...]`; depthwise, over one channel of it.
+    """
+    terms = kernel[0] * kernel[1] * (1 if operation.type.startswith("Depthwise") else kernel[2])
+    return 2 * terms * results.num_elements()
 
 
 class _Executed:

@@ -133,16 +133,26 @@ def test_an_einsum_that_only_moves_numbers_counts_nothing() -> None:
     assert counted(lambda rows: tf.raw_ops.Einsum(inputs=[rows], equation="ab->ba"), tf.ones([2, 3])) == 0
 
 
-def test_a_depthwise_convolution_and_its_gradients_count_alike() -> None:
-    def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.depthwise_conv2d(images, kernel, strides=[1, 1, 1, 1], padding="SAME")
+@pytest.mark.parametrize(
+    ("convolution", "kernel", "results", "terms"),
+    [
+        (tf.nn.conv2d, [7, 5, 3, 4], 2 * (4 * 3) * 4, 7 * 5 * 3),
+        (tf.nn.depthwise_conv2d, [3, 3, 3, 2], 2 * (6 * 4) * 6, 3 * 3),
+    ],
+)
+def test_a_convolution_and_its_gradients_count_alike(
+    convolution: Any, kernel: list[int], results: int, terms: int
+) -> None:
+    """Unpadded, at every second place of 13 by 9, a kernel of 7 by 5 has 4 by 3 results, one of 3 by 3 has 6 by 4."""
+    images = tf.ones([2, 13, 9, 3])
 
-    images, kernel = tf.ones([2, 8, 6, 3]), tf.ones([7, 5, 3, 1])
-    # Each of 2 * 8 * 6 * 3 results is a sum of 7 * 5 products.
-    once = 2 * (2 * 8 * 6 * 3) * (7 * 5)
-    assert counted(convolve, images, kernel) == once
+    def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return convolution(images, kernel, strides=[1, 2, 2, 1], padding="VALID")
+
+    once = 2 * results * terms
+    assert counted(convolve, images, tf.ones(kernel)) == once
     # Forwards, by the images and by the kernel.
-    assert counted(with_gradients(convolve), images, kernel) == 3 * once
+    assert counted(with_gradients(convolve), images, tf.ones(kernel)) == 3 * once
 
 
 def test_a_first_layer_needs_no_gradient_by_its_inputs() -> None:
