@@ -3,7 +3,9 @@
 from mim_tf.metrics.age_groups import age_groups
 from mim_tf.metrics.auc import auc
 from mim_tf.metrics.bootstrap import bootstrap_difference, bootstrap_interval
+from mim_tf.metrics.calibration_curve import CalibrationCurve, calibration_curve
 from mim_tf.metrics.calibration_error import calibration_error, predicted_over_observed
+from mim_tf.metrics.gain_by_group import gain_by_group
 from mim_tf.metrics.grouped_auc import GroupedAUC, grouped_auc
 from mim_tf.metrics.interval import Interval
 from mim_tf.metrics.log_loss import log_loss
@@ -15,6 +17,7 @@ from mim_tf.metrics.retrieval import nearest, retrieval_metrics
 from mim_tf.metrics.seed_interval import paired_seed_interval, seed_interval
 
 __all__ = [
+    "CalibrationCurve",
     "GroupMetrics",
     "GroupedAUC",
     "Interval",
@@ -22,7 +25,9 @@ __all__ = [
     "auc",
     "bootstrap_difference",
     "bootstrap_interval",
+    "calibration_curve",
     "calibration_error",
+    "gain_by_group",
     "grouped_auc",
     "holm",
     "log_loss",
