@@ -20,7 +20,9 @@ def config(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("module", ["prepare", "train", "evaluate", "export", "serving", "demo", "data.demo_shop"])
+@pytest.mark.parametrize(
+    "module", ["prepare", "train", "evaluate", "export", "serving", "demo", "data.demo_shop", "tensorboard"]
+)
 def test_help_shows_an_example_or_the_defaults(module: str) -> None:
     shown = run(f"mim_tf.{module}", "--help")
     assert shown.returncode == 0

@@ -64,6 +64,7 @@ ALLOWED = {
     "represent": {"commandline", "training"},
     "train": {"commandline", "training", "workdir"},
     "evaluate": {"commandline", "training", "workdir"},
+    "tensorboard": {"commandline", "workdir"},
     "demo": {"commandline", "data", "serving", "settings"},
     "report": {"commandline", "data", "figures", "metrics", "representation", "settings", "training", "workdir"},
     "experiment": {
