@@ -6,18 +6,25 @@ No figure goes through `pyplot`: it keeps figures alive and chooses windows, whi
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 # Told apart with any kind of colour vision (Okabe and Ito): the model, its base, and further lines.
 MODEL, BASE, *OTHERS = COLOURS = ("#0072B2", "#767676", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
+# Those that the system has; names in Chinese want the package fonts-noto-cjk, and are boxes without it.
+_FONTS = [font for font in ("DejaVu Sans", "Noto Sans CJK JP") if font in fontManager.get_font_names()]
 _STYLE: Any = {  # matplotlib's own type lists all keys there are
     "font.size": 9,
+    "font.sans-serif": _FONTS,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -44,7 +51,7 @@ def new_figure(
     Returns:
         The figure, and its axes `[rows, columns]`.
     """
-    with rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False)
 
@@ -52,7 +59,7 @@ def new_figure(
 def svg_of(figure: Figure) -> str:
     """The figure as an SVG element, to stand inside a page."""
     text = io.StringIO()
-    with rc_context(_STYLE):
+    with _style():
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
 
@@ -60,15 +67,22 @@ def svg_of(figure: Figure) -> str:
 def png_of(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     image = io.BytesIO()
-    with rc_context(_STYLE):
+    with _style():
         figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
     return image.getvalue()
 
 
 def pixels_of(figure: Figure) -> np.ndarray:
     """The figure as uint8 `[height, width, 3]`. `tf.summary.image` takes it with an axis before it."""
-    with rc_context(_STYLE):
+    with _style():
         figure.set_dpi(_DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield

@@ -38,3 +38,10 @@ def test_the_same_figure_is_the_same_file() -> None:
 def test_axes_are_a_grid() -> None:
     _, axes = new_figure(rows=2, columns=3)
     assert axes.shape == (2, 3)
+
+
+def test_names_without_a_font_are_drawn_all_the_same() -> None:
+    figure = line()
+    figure.axes[0].set(title="女装 \U0001f457")  # a dress, which few fonts have
+    assert pixels_of(figure).shape == (220, 440, 3)
+    assert "女装" in svg_of(figure)
