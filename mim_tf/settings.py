@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mim_tf.encoder_names import TextName, VisionName
 from mim_tf.errors import SettingsError
@@ -31,6 +31,17 @@ def _seconds(value: Any) -> Any:
 Seconds = Annotated[int, BeforeValidator(_seconds)]
 Units = Annotated[int, Field(ge=1)]
 ReplayShare = Annotated[float, Field(gt=0, le=1)]
+
+
+def _in_order(steps: tuple[int, int]) -> tuple[int, int]:
+    if steps[0] > steps[1]:
+        raise ValueError(f"must be a first and a last step, in this order. Received: {list(steps)}")
+    return steps
+
+
+Step = Annotated[int, Field(ge=0)]
+Steps = Annotated[tuple[Step, Step], AfterValidator(_in_order)]
+_PROFILE = "first and last step, from 0, that are traced for TensorBoard's profiler; null: none"
 
 
 class Section(BaseModel):
@@ -144,6 +155,7 @@ class TrainingSettings(Section):
     layer_decay: float = Field(1.0, gt=0, le=1, description="a block's rate relative to the next one's; 1: all alike")
     averaging: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average; 0: none")
     checkpoint_every: int = Field(100, ge=1, description="steps; an interrupted run continues there")
+    profile: Steps | None = Field(None, description=_PROFILE)
 
 
 class HeldOutSettings(TrainingSettings):
@@ -369,6 +381,7 @@ class RankSettings(Section):
     replay: dict[str, ReplayShare] = Field(
         {}, description="by workdir of an earlier run, the share of its training files that train again"
     )
+    profile: Steps | None = Field(None, description=_PROFILE)
 
     @model_validator(mode="after")
     def _encoder_where_the_records_are(self) -> Self:

@@ -37,6 +37,10 @@ _FIRST_USED_BY = {"represent.rows": "rank"}
 # Where a training runs, not what it trains: it may go on elsewhere. How many replicas that makes is no setting anyway.
 _PLACES = ("pretrain.strategy", "csft.strategy", "rank.strategy")
 
+_ADAPTATIONS = ("masked_language", "causal_language", "masked_image", "image_views", "image_text")
+# What is watched of a training, not what it trains.
+_WATCHED = (*(f"pretrain.{name}.profile" for name in _ADAPTATIONS), "csft.profile", "rank.profile")
+
 _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
     stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]
 }
@@ -76,6 +80,11 @@ def earlier_runs(stage: str, settings: Settings) -> list[StageFolder]:
         return []
     started = [] if settings.rank.start_from is None else [StageFolder(settings.rank.start_from, "rank")]
     return [*started, *(StageFolder(workdir, "prepare") for workdir in settings.rank.replay)]
+
+
+def sections_of(stage: str) -> tuple[str, ...]:
+    """The sections of the settings that shape a stage's output, those of the stages before it included."""
+    return _SECTIONS[stage]
 
 
 class StageFolder:
@@ -118,7 +127,7 @@ class StageFolder:
         """Work in the folder under `settings`, alone, keeping what an interrupted run left in it.
 
         Settings that the stage refuses before it has made anything are not remembered. A run that goes on under another
-        `strategy` leaves the new one in settings.yaml.
+        `strategy`, or with another `profile`, leaves the new one in settings.yaml.
 
         Raises:
             StageError: the folder was made with other settings, or another process works in it.
@@ -139,7 +148,7 @@ class StageFolder:
     def check(self, settings: Settings) -> None:
         """Refuse settings, and runs of the earlier stages, other than those the folder was made with.
 
-        A training's `strategy` may differ: a checkpoint goes on with any number of replicas.
+        A training's `strategy` may differ: a checkpoint goes on with any number of replicas. So may its `profile`.
 
         Raises:
             StageError: naming every setting that differs, or the stage that was run again.
@@ -262,11 +271,12 @@ def _not_yet_used(stage: str) -> set[str]:
 
 
 def changed_settings(path: str, then: Any, now: Any, ignored: Collection[str] = ()) -> list[str]:
-    """Where two trees of plain values differ, as `key was old, now new`, but for `_PLACES` and what is ignored."""
+    """Where two trees of plain values differ, as `key was old, now new`, but for what shapes no result."""
     if isinstance(then, dict) and isinstance(now, dict):
         return [
             change
             for key in {**then, **now}
             for change in changed_settings(f"{path}.{key}", then.get(key), now.get(key), ignored)
         ]
-    return [] if then == now or path in _PLACES or path in ignored else [f"{path} was {then!r}, now {now!r}"]
+    shapes_nothing = path in _PLACES or path in _WATCHED or path in ignored
+    return [] if then == now or shapes_nothing else [f"{path} was {then!r}, now {now!r}"]

@@ -20,6 +20,7 @@ from mim_tf.settings import HeldOutSettings
 from mim_tf.training.checkpoints import Checkpoints
 from mim_tf.training.input import Records, distributed_batches, epoch_steps
 from mim_tf.training.run_metrics import RunMetrics, prefixed
+from mim_tf.training.step_trace import StepTrace
 from mim_tf.training.stopping import StopSignal
 from mim_tf.training.strategies import wait_for_all
 from mim_tf.training.trainer import Objective, StopRequestedError, Trainer
@@ -93,7 +94,8 @@ def train(
     """
     replicas = strategy.num_replicas_in_sync
     steps = epoch_steps(records.count, options, replicas, section) * options.epochs if options.epochs else 0
-    with StopSignal() as stop:
+    trace = StepTrace(tensorboard if worker.is_chief else None, options.profile)
+    with StopSignal() as stop, trace:
         with strategy.scope():
             objective = make_objective()
             trainer = Trainer(
@@ -104,6 +106,7 @@ def train(
                 strategy=strategy,
                 batches_from=lambda step: distributed_batches(objective, records, options, seed, step, strategy),
                 stop_requested=lambda: stop.requested,
+                trace=trace,
             )
             run = _Run(trainer, checkpoints, tensorboard, steps, options, worker, evaluate)
         try:

@@ -26,14 +26,18 @@ from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTab
 from mim_tf.settings import RankSettings, Settings
 from mim_tf.training.earlier_run import EarlierRun, network_statistics, training_records, weights_path
 from mim_tf.training.follow_store import FollowStore
+from mim_tf.training.hyper_parameters import write_hyper_parameters
 from mim_tf.training.models import records_folder
-from mim_tf.training.rank_callbacks import BestEpoch, Progress
+from mim_tf.training.rank_callbacks import BestEpoch, Progress, Traced
 from mim_tf.training.rank_input import EpochPlan, distributed_impressions
 from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
+from mim_tf.training.rank_summaries import RankSummaries, show_gains
 from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table, variants_of
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
 from mim_tf.training.represent import store_path
+from mim_tf.training.sample_histories import SampleHistories
 from mim_tf.training.scoring import Scored, predictions_path, score_validation
+from mim_tf.training.step_trace import StepTrace
 from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all, write_checkpoint
 from mim_tf.training.table_versions import TableVersions
 from mim_tf.workdir import StageFolder
@@ -52,12 +56,16 @@ def run(settings: Settings, workdir: Path) -> dict[str, float]:
     RecordFiles.open(training_records(settings, workdir, settings.seed), [TRAIN], context=None, verify=False)
     scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for seed in range(settings.rank.seeds):
+        scored: dict[str, Scored] = {}
         for variant in variants_of(settings):
             ranker = _trained(settings, workdir, variant, seed, strategy)
-            scored = _scored(ranker, settings, workdir)
-            scores[variant].append(_measured(scored))
+            scored[variant] = _scored(ranker, settings, workdir)
+            scores[variant].append(_measured(scored[variant]))
             if strategy.extended.should_checkpoint:
-                scored.save(predictions_path(workdir, variant, seed))
+                scored[variant].save(predictions_path(workdir, variant, seed))
+                _show_settings(settings, workdir, variant, seed, scores[variant][-1])
+        if "base" in scored and strategy.extended.should_checkpoint:
+            show_gains(StageFolder(workdir, "rank").tensorboard, seed, scored["model"], scored["base"])
     if strategy.extended.should_checkpoint:
         network_statistics(settings, workdir).save(str(StageFolder(workdir, "rank").path))
     summary = _summary(scores["model"], scores["base"]) | _store_versions(settings, workdir)
@@ -132,7 +140,9 @@ def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strateg
     with no_worker_lost():
         if settings.rank.start_from is not None:
             EarlierRun(settings.rank.start_from).hand_over(ranker, variant, seed)
-        _fit(ranker, settings, stage, path, settings.seed + seed, strategy)
+        is_chief = strategy.extended.should_checkpoint
+        summaries = _summaries(ranker, settings, stage, variant, path.name) if is_chief else None
+        _fit(ranker, settings, stage, path, settings.seed + seed, strategy, summaries)
         write_checkpoint(ranker.checkpoint(), str(path), strategy)
     if strategy.extended.should_checkpoint:
         shutil.rmtree(_backup(path), ignore_errors=True)  # not before the weights are safe
@@ -148,6 +158,13 @@ def _begun_with(settings: Settings, workdir: Path, path: Path, strategy: tf.dist
     return versions.last
 
 
+def _show_settings(settings: Settings, workdir: Path, variant: str, seed: int, metrics: dict[str, float]) -> None:
+    """A row in TensorBoard's table of hyper-parameters."""
+    stage = StageFolder(workdir, "rank")
+    name = weights_path(stage, variant, seed).name
+    write_hyper_parameters(stage, settings, metrics, name, variant=variant, training_seed=settings.seed + seed)
+
+
 def _store_versions(settings: Settings, workdir: Path) -> dict[str, float]:
     """The versions of the store that the first training began with and the last one ended with."""
     seeds = (0, settings.rank.seeds - 1)
@@ -156,7 +173,13 @@ def _store_versions(settings: Settings, workdir: Path) -> dict[str, float]:
 
 
 def _fit(
-    ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, seed: int, strategy: tf.distribute.Strategy
+    ranker: Ranker,
+    settings: Settings,
+    stage: StageFolder,
+    path: Path,
+    seed: int,
+    strategy: tf.distribute.Strategy,
+    summaries: RankSummaries | None,
 ) -> None:
     options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
     mixed = training_records(settings, stage.workdir, seed)
@@ -164,30 +187,43 @@ def _fit(
     with strategy.scope():
         model = compiled(ranker, options, plan.steps * options.epochs)
     model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
-    shown = [
-        keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
-        Progress(path.name, options.epochs, plan.steps),
-    ]
     if first_epoch:
         print(f"{path.name}: continues at epoch {first_epoch} of {options.epochs}", file=sys.stderr, flush=True)
-    model.fit(
-        distributed_impressions(mixed, options, seed, plan, strategy, first_epoch),
-        epochs=options.epochs,
-        steps_per_epoch=plan.steps,
-        verbose=0,
-        callbacks=[
-            BestEpoch(
-                ranker.checkpoint(),
-                path,
-                options.patience,
-                lambda: _measured(_scored(ranker, settings, stage.workdir)),
-                strategy,
-            ),
-            keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
-            *_followers(ranker, settings, stage, path, strategy),
-            *(shown if strategy.extended.should_checkpoint else []),
-        ],
-    )
+
+    def measure(epoch: int) -> dict[str, float]:
+        scored = _scored(ranker, settings, stage.workdir)
+        measured = _measured(scored)
+        if summaries:
+            summaries.write(scored, epoch)
+        return measured
+
+    with StepTrace(stage.tensorboard / path.name if summaries else None, options.profile) as trace:
+        shown = [
+            keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
+            Progress(path.name, options.epochs, plan.steps),
+            *([Traced(trace, plan.steps)] if options.profile else []),
+        ]
+        model.fit(
+            distributed_impressions(mixed, options, seed, plan, strategy, first_epoch),
+            epochs=options.epochs,
+            steps_per_epoch=plan.steps,
+            verbose=0,
+            callbacks=[
+                BestEpoch(ranker.checkpoint(), path, options.patience, measure, strategy),
+                keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
+                *_followers(ranker, settings, stage, path, strategy),
+                *(shown if summaries else []),
+            ],
+        )
+
+
+def _summaries(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str, name: str) -> RankSummaries:
+    """What shows a training's validation impressions; users' histories where the model weighs their contents."""
+    histories = None
+    if ranker.table is not None and reads_table(settings, variant):
+        records = records_folder(StageFolder(stage.workdir, "prepare"))
+        histories = SampleHistories(records, settings.rank, ranker.table)
+    return RankSummaries(stage.tensorboard / name, variant, histories)
 
 
 def _followers(

@@ -1,4 +1,4 @@
-"""What happens beside the steps of stage 3: validation, early stopping, a progress bar."""
+"""What happens beside the steps of stage 3: validation, early stopping, a trace, a progress bar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
+from mim_tf.training.step_trace import StepTrace
 from mim_tf.training.strategies import wait_for_all, write_checkpoint
 from mim_tf.workdir import write_aside
 
@@ -24,7 +25,7 @@ class BestEpoch(keras.callbacks.Callback):
         checkpoint: of the weights that are kept.
         path: prefix of its files.
         patience: epochs without a better AUC after which training stops; None never stops, and keeps the last weights.
-        measure: gives the metrics on validation impressions, `auc` among them.
+        measure: gives the metrics on validation impressions, `auc` among them, after the epoch of a number.
         strategy: that the model is trained under. All workers measure, since that may read what replicas keep apart;
             the chief's AUC decides for all.
     """
@@ -34,7 +35,7 @@ class BestEpoch(keras.callbacks.Callback):
         checkpoint: tf.train.Checkpoint,
         path: Path,
         patience: int | None,
-        measure: Callable[[], dict[str, float]],
+        measure: Callable[[int], dict[str, float]],
         strategy: tf.distribute.Strategy,
     ):
         super().__init__()
@@ -44,7 +45,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Measure, remember, and perhaps stop."""
-        metrics = self._measure()
+        metrics = self._measure(epoch)
         if logs is not None:
             logs |= {f"val_{name}": metrics[name] for name in ("auc", "grouped_auc", "log_loss")}
         if self._patience is None:
@@ -71,6 +72,32 @@ class BestEpoch(keras.callbacks.Callback):
     @staticmethod
     def _best_epoch(aucs: dict[str, float]) -> int:
         return int(max(aucs, key=lambda epoch: aucs[epoch]))
+
+
+class Traced(keras.callbacks.Callback):
+    """Tells a trace of every step.
+
+    Args:
+        trace: entered, and left, by whoever calls `fit`.
+        steps: of an epoch.
+    """
+
+    def __init__(self, trace: StepTrace, steps: int):
+        super().__init__()
+        self._supports_tf_logs = True  # as `Progress`
+        self._trace, self._steps, self._first = trace, steps, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Count from the start of the training."""
+        self._first = epoch * self._steps
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Say that a step begins."""
+        self._trace.before(self._first + batch)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Say that it has ended."""
+        self._trace.after(self._first + batch)
 
 
 class Progress(keras.callbacks.Callback):

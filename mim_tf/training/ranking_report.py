@@ -37,8 +37,8 @@ def ranking_report(model: Sequence[Scored], base: Sequence[Scored]) -> str:
     Raises:
         ValueError: the impressions cannot be measured.
     """
-    tables = [_overall(model, base), _by_group("category", model, base, _of_category, _CATEGORIES)]
-    tables.append(_by_group("item age, S1 newest", model, base, _of_age, _AGE_GROUPS))
+    tables = [_overall(model, base), _by_group("category", model, base, aucs_by_category, _CATEGORIES)]
+    tables.append(_by_group("item age, S1 newest", model, base, aucs_by_age, _AGE_GROUPS))
     return "\n\n".join(tables)
 
 
@@ -99,11 +99,21 @@ def _by_group(
     return "\n".join(lines)
 
 
-def _of_category(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
+def aucs_by_category(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
+    """The AUC in each category that can be measured.
+
+    Raises:
+        ValueError: there is none.
+    """
     return metrics_by_group(scored.labels, scored.probabilities, scored.categories, min_impressions=_FEW)
 
 
-def _of_age(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
+def aucs_by_age(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
+    """The AUC in each of ten groups of the items' age that can be measured, 1 the newest.
+
+    Raises:
+        ValueError: there is none.
+    """
     groups = age_groups(scored.ages, _AGE_GROUPS)
     return metrics_by_group(scored.labels, scored.probabilities, groups, min_impressions=_FEW)
 

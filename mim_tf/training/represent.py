@@ -21,6 +21,7 @@ from mim_tf.settings import Settings
 from mim_tf.training.changed_items import compared_at_once
 from mim_tf.training.filling import Filled, embeddings_of, encoder_inputs, fill
 from mim_tf.training.item_encoder_model import save_item_encoder_model
+from mim_tf.training.item_projector import project_items
 from mim_tf.training.models import (
     earlier_item_encoder,
     item_encoder_folder,
@@ -63,6 +64,7 @@ def run(settings: Settings, workdir: Path, engine: Engine = LOCAL) -> dict[str, 
     write_aside(fingerprint_file(stage), encoder.fingerprint() + "\n")
     sample = filled.sample if len(filled.sample) else _sample(encoder, items, settings.represent.batch_size)
     _summarise(sample, stage.tensorboard)
+    project_items(encoder, items, settings.represent.batch_size, stage.tensorboard / "projector")
     return {
         "items": len(store),
         "embedded": filled.embedded,

@@ -18,6 +18,9 @@ LEGACY_KERAS_STAGES = frozenset({"rank"})
 # Those whose work is on tables: a cluster can do it.
 ENGINE_STAGES = frozenset({"prepare", "represent"})
 
+# Those of which TensorBoard shows the hyper-parameters here; `rank` shows those of each of its trainings itself.
+_SHOWN_STAGES = frozenset({"pretrain", "csft", "represent"})
+
 # Imported when it runs: with TensorFlow, so after the mode was chosen.
 _MODULES = {stage: f"mim_tf.training.{stage}" for stage in STAGES}
 
@@ -65,6 +68,10 @@ def run_stage(
             return
         print(f"{stage}: started in {folder.path}", flush=True)
         metrics = _run(stage, settings, workdir, cpu_devices, engine)
+        if stage in _SHOWN_STAGES:
+            importlib.import_module("mim_tf.training.hyper_parameters").write_hyper_parameters(
+                folder, settings, metrics
+            )
         folder.finish(metrics)
     print(f"{stage}: " + "  ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
 

@@ -16,6 +16,7 @@ from mim_tf.errors import StageError
 from mim_tf.settings import ContrastiveSettings, TrainingSettings
 from mim_tf.training.gradients import Batch, Gradients, batch_statistics, cached_gradients_of, gradients_of
 from mim_tf.training.optimizer import adamw
+from mim_tf.training.step_trace import StepTrace
 from mim_tf.training.weight_average import WeightAverage
 
 SKIPPED_IN_A_ROW = 10
@@ -55,6 +56,7 @@ class Trainer(orbit.AbstractTrainer):
         strategy: where it runs.
         batches_from: given the first step, the strategy's dataset of batches.
         stop_requested: asked before each step; once it says so on any worker, all of them leave by an error.
+        trace: is told of every step; None for no trace.
 
     Attributes:
         step: int64 variable, the steps done, skipped ones included.
@@ -71,6 +73,7 @@ class Trainer(orbit.AbstractTrainer):
         strategy: tf.distribute.Strategy,
         batches_from: Callable[[int], Any],
         stop_requested: Callable[[], bool],
+        trace: StepTrace | None = None,
     ):
         self.objective = objective
         variables = objective.trainable_variables
@@ -82,6 +85,7 @@ class Trainer(orbit.AbstractTrainer):
         self._warm = False
         self._options, self._strategy = options, strategy
         self._batches_from, self._stop_requested = batches_from, stop_requested
+        self._trace = trace or StepTrace(None, None)
         self._batches: Iterator[Any] | None = None
         self._names: list[str] = []
         self._skipped_in_a_row = 0
@@ -109,7 +113,8 @@ class Trainer(orbit.AbstractTrainer):
         if self._batches is None:  # not before the step was restored
             self._batches = iter(self._batches_from(self.steps_done))
         before = self._spent
-        rows = [self._timed_step(self._batches) for _ in range(int(num_steps))]
+        first = self.steps_done
+        rows = [self._traced_step(self._batches, first + number) for number in range(int(num_steps))]
         shown = [row for row in rows if math.isfinite(row["gradient_norm"])] or rows
         means = {name: sum(row[name] for row in shown) / len(shown) for name in rows[0]}
         return means | {"skipped_steps": float(self.skipped.numpy())} | self._speed(before)
@@ -128,6 +133,12 @@ class Trainer(orbit.AbstractTrainer):
     def steps_done(self) -> int:
         """As a number."""
         return int(self.step.numpy())
+
+    def _traced_step(self, batches: Iterator[Any], number: int) -> dict[str, float]:
+        self._trace.before(number)
+        row = self._timed_step(batches)
+        self._trace.after(number)
+        return row
 
     def _timed_step(self, batches: Iterator[Any]) -> dict[str, float]:
         start = time.perf_counter()
