@@ -100,5 +100,6 @@ clean:
 
 # The exact set of a fresh environment that passed `make lint test-all`.
 constraints: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[profile]'
 	(echo "# The exact set mim_tf is developed and tested with: Python 3.11, Linux x86_64, CPU."; \
 	  $(BIN)/pip freeze --exclude-editable) > constraints.txt

@@ -21,7 +21,7 @@ stages, each reading what the one before it left in the workdir:
   all         prepare and the four above, one after the other; the last two with an earlier run's represent.encoder
 
 A finished stage says so and does nothing; an interrupted one continues.
-Watch the training: tensorboard --logdir DIR
+Watch the training: python -m mim_tf.tensorboard --workdir DIR
 
 example:
   python -m mim_tf.train --stage csft --config configs/demo.yaml --workdir build/mine --set csft.epochs=3

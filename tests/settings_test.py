@@ -138,3 +138,17 @@ def test_queries_want_items_where_they_were(config: Path) -> None:
     with pytest.raises(SettingsError, match=r"`rank\.query` .* which `represent\.centre` moves"):
         load_settings(config, ["rank.query=true"])
     assert load_settings(config, ["rank.query=true", "represent.centre=false"]).rank.query
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("[5, 3]", r"`csft\.profile`: .*must be a first and a last step, in this order\. Received: \[5, 3\]"),
+        ("[-1, 3]", r"`csft\.profile\.0`: Input should be greater than or equal to 0"),
+        ("[3]", r"`csft\.profile\.1` must be set"),
+    ],
+)
+def test_steps_that_are_traced_are_a_range(config: Path, steps: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(config, [f"csft.profile={steps}"])
+    assert load_settings(config, ["csft.profile=[3, 3]"]).csft.profile == (3, 3)

@@ -65,6 +65,20 @@ def test_a_run_may_go_on_under_another_strategy(tmp_path: Path, section: str) ->
         assert folder.require(settings, "") is folder
 
 
+def test_a_trace_is_no_other_setting(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "rank")
+    with folder.begin(settings_with()):
+        folder.checkpoints.mkdir()
+    traced = {"image_text": {"profile": [0, 5]}}
+    folder.check(settings_with(csft={"profile": [0, 5]}, rank={"profile": [0, 5]}, pretrain=traced))
+    columns = settings_with(
+        data={"items": "items.parquet", "item_features": ["profile"]},
+        rank={"features": {"profile": {"kind": "numeric"}}},
+    )
+    with pytest.raises(StageError, match="rank\\.features\\.profile was None"):  # a column of that name is one
+        folder.check(columns.model_copy(update={"data": settings_with().data}))
+
+
 def test_what_differs_beside_the_strategy_is_refused_alone(tmp_path: Path) -> None:
     folder = StageFolder(tmp_path, "csft")
     with folder.begin(settings_with()):

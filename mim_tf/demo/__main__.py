@@ -52,7 +52,7 @@ def _rank_for_one_user(chain: DemoChain, address: str) -> None:
         print(f"  {probability:11.3f}  {'yes' if bought[item] else '':<6}  {titles[item]}")
     metrics = json.loads((chain.workdir / "rank" / "metrics.json").read_text(encoding="utf-8"))
     print(f"\nAUC {metrics['auc']:.4f} with content, {metrics['auc_base']:.4f} without.")
-    print(f"Pictures of the training: tensorboard --logdir {chain.workdir}")
+    print(f"Pictures of the training: python -m mim_tf.tensorboard --workdir {chain.workdir}")
 
 
 if __name__ == "__main__":

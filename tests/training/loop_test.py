@@ -19,6 +19,7 @@ from mim_tf.training.input import epoch_steps
 from mim_tf.training.loop import Evaluation
 from mim_tf.training.trainer import Trainer
 from tests.training.toy_training import EPOCH, KilledError, Toy, fit, score_of, state, write_records
+from tests.training.traces import planes, steps_in
 
 STEPS = 3 * EPOCH
 
@@ -378,6 +379,12 @@ def test_tensorboard_shows_every_scalar_at_its_step(folder: Path) -> None:
     assert metrics["examples_per_second"] > 0
     assert 0 <= metrics["input_wait_share"] <= 1
     assert metrics["loss"] == pytest.approx(shown["loss"][30], rel=1e-6)
+
+
+def test_the_steps_asked_for_are_traced_across_loops_and_evaluations(folder: Path) -> None:
+    fit(folder, evaluate=score_of, profile=(6, 8))  # an evaluation comes after seven steps
+    [plane] = planes(folder / "tensorboard")
+    assert steps_in(plane) == [6, 7, 8]
 
 
 def test_a_list_of_checkpoints_that_is_damaged_is_refused(folder: Path) -> None:

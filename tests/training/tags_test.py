@@ -11,6 +11,7 @@ from mim_tf.data.demo_shop import make_demo_shop
 from mim_tf.settings import Settings
 from mim_tf.workdir import StageFolder
 from tests.training.toy_ranking import make_workdir
+from tests.training.traces import planes, steps_in
 
 PAGE = Path(__file__).parents[2] / "mim_tf" / "training" / "TENSORBOARD.md"
 SECTIONS = ("Stage 1", "Stage 2", "Representation center", "Stage 3", "Hyper-parameters")
@@ -113,8 +114,12 @@ def test_stages_1_and_2_and_the_center(tree_of: Callable[..., dict[str, Any]], t
 def test_stage_3(tmp_path: Path) -> None:
     from mim_tf.training.stages import run_stage
 
-    settings = make_workdir(tmp_path)
+    settings = make_workdir(tmp_path, schedule="cosine", profile=[1, 3])
     run_stage("rank", settings, tmp_path, "")
-    of_runs, of_table = written(StageFolder(tmp_path, "rank"))
+    stage = StageFolder(tmp_path, "rank")
+    of_runs, of_table = written(stage)
     assert unmatched(documented("Stage 3"), of_runs) == (set(), set())
     assert of_table == {"auc", "grouped_auc", "log_loss", "calibration_error"} <= set(documented("Hyper-parameters"))
+    for variant in ("model-0", "base-0"):
+        [plane] = planes(stage.tensorboard / variant)
+        assert steps_in(plane) == [1, 2, 3]
