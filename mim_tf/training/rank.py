@@ -219,8 +219,8 @@ def _fit(
 
 def _summaries(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str, name: str) -> RankSummaries:
     """What shows a training's validation impressions; users' histories where the model weighs their contents."""
-    histories = None
-    if ranker.table is not None and reads_table(settings, variant):
+    histories, weighs = None, settings.rank.content or settings.rank.fusion
+    if ranker.table is not None and weighs and reads_table(settings, variant):
         records = records_folder(StageFolder(stage.workdir, "prepare"))
         histories = SampleHistories(records, settings.rank, ranker.table)
     return RankSummaries(stage.tensorboard / name, variant, histories)

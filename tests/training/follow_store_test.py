@@ -156,18 +156,18 @@ def test_rank_tells_which_versions_it_used(tmp_path: Path, monkeypatch: pytest.M
     from mim_tf.training import rank
 
     settings = make_workdir(tmp_path, epochs=2, seeds=2)
-    store, measure = EmbeddingStore(tmp_path / "represent" / "store.lance"), rank._measured
+    store, score = EmbeddingStore(tmp_path / "represent" / "store.lance"), rank._scored
     begun, used = store.version, []
 
-    def measured(ranker: Any, *arguments: Any) -> dict[str, float]:
+    def scored(ranker: Any, *arguments: Any) -> Any:
         if ranker.table is not None:
             used.append(int(ranker.table.version))
             dim = ranker.table.dim
             store.upsert(np.array([10**9 + len(used)]), np.ones([1, dim]), encoder="random")
-        return measure(ranker, *arguments)
+        return score(ranker, *arguments)
 
-    monkeypatch.setattr(rank, "_measured", measured)
+    monkeypatch.setattr(rank, "_scored", scored)
     metrics = rank.run(settings, tmp_path)
-    # Each training is measured after both epochs and once more at its end.
+    # Each training is scored after both epochs and once more at its end.
     assert used == [begun, begun + 1, begun + 1, begun + 3, begun + 4, begun + 4]
     assert (metrics["store_version_first"], metrics["store_version"]) == (begun, begun + 4)
