@@ -221,6 +221,23 @@ class EmbeddingStore:
         times = labels["event_time"].cast(pa.timestamp("us")).to_numpy()
         return Labels(labels["content"].to_numpy(), times.astype("datetime64[us]"))
 
+    def embeddings_of(self, item_ids: np.ndarray) -> np.ndarray:
+        """The embeddings of some items in the newest version.
+
+        Args:
+            item_ids: `[items]`, each once.
+
+        Returns:
+            `[items, dim]` float16; zeros for what the store does not have.
+        """
+        ids = pa.array(item_ids, self._schema.field("item_id").type)
+        columns, condition = ["item_id", "embedding"], one_of("item_id", ids, IN_USE)
+        known = retried(lambda dataset: dataset.to_table(columns=columns, filter=condition), self._open)
+        places = places_of(known["item_id"], ids)
+        embeddings = np.zeros((len(ids), self.dim), np.float16)
+        embeddings[places >= 0] = matrix(known["embedding"])[places[places >= 0]]
+        return embeddings
+
     @property
     def tags(self) -> dict[str, int]:
         """Versions by the names that keep them, in the order of versions."""

@@ -15,7 +15,7 @@ from mim_tf.finetuning.item_encoder import ItemEmbeddings, ItemEncoder
 
 
 class CatalogueEmbeddings(NamedTuple):
-    """All items, those that stage 1 held out too, in the order of the records.
+    """Items in the order in which they were read; of a catalogue all, those that stage 1 held out too.
 
     Attributes:
         item_ids: `[items]` int64, or bytes as objects.
@@ -41,7 +41,20 @@ def embed_catalogue(encoder: ItemEncoder, records: Path, batch_size: int) -> Cat
     Raises:
         DataError: the records are missing or damaged.
     """
-    columns = zip(*_embedded_batches(encoder, records, batch_size), strict=True)
+    counts = RecordSchema.load(records).counts
+    size = min(batch_size, counts[TRAIN_ITEMS] + counts.get(HELD_OUT_ITEMS, 0))
+    return embed_items(encoder, read_items(records, verify=False), size)
+
+
+def embed_items(encoder: ItemEncoder, items: tf.data.Dataset, size: int) -> CatalogueEmbeddings:
+    """Embed some items.
+
+    Args:
+        encoder: of the items.
+        items: records of items, one by one, at least one.
+        size: items embedded at once.
+    """
+    columns = zip(*_embedded_batches(encoder, items, size), strict=True)
     return CatalogueEmbeddings(*map(np.concatenate, columns))
 
 
@@ -50,10 +63,8 @@ def padded(rows: tf.Tensor, size: int) -> tf.Tensor:
     return tf.pad(rows, [[0, size - tf.shape(rows)[0]]] + [[0, 0]] * (rows.shape.rank - 1))
 
 
-def _embedded_batches(encoder: ItemEncoder, records: Path, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+def _embedded_batches(encoder: ItemEncoder, items: tf.data.Dataset, size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Ids and the three embeddings, batch by batch."""
-    counts = RecordSchema.load(records).counts
-    size = min(batch_size, counts[TRAIN_ITEMS] + counts.get(HELD_OUT_ITEMS, 0))
 
     def decode(item: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         return item["item_id"], tf.cast(encoder.vision.decode(item["image"]), tf.uint8), item["title"]
@@ -61,8 +72,9 @@ def _embedded_batches(encoder: ItemEncoder, records: Path, batch_size: int) -> I
     def assemble(item_ids: tf.Tensor, images: tf.Tensor, titles: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return item_ids, padded(images, size), padded(encoder.text.tokenize(titles), size)
 
-    items = read_items(records, verify=False).map(decode, tf.data.AUTOTUNE)
-    for item_ids, *inputs in items.batch(size).map(assemble, tf.data.AUTOTUNE).prefetch(2):
+    for item_ids, *inputs in (
+        items.map(decode, tf.data.AUTOTUNE).batch(size).map(assemble, tf.data.AUTOTUNE).prefetch(2)
+    ):
         embeddings = _embed(encoder, *inputs)
         yield item_ids.numpy(), *(rows.numpy()[: len(item_ids)] for rows in embeddings)
 

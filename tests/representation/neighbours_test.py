@@ -7,7 +7,7 @@ import pytest
 
 from mim_tf.errors import DataError
 from mim_tf.representation import EmbeddingStore
-from mim_tf.representation.neighbours import neighbours_of
+from mim_tf.representation.neighbours import nearest_to, neighbours_of, ranks_among_all
 
 
 def store_of(folder: Path, embeddings: np.ndarray) -> EmbeddingStore:
@@ -72,3 +72,27 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         neighbours_of(store, 101, 1)
     with pytest.raises(ValueError, match=r"`count` must be at least 1\. Received: 0\."):
         neighbours_of(store, 100, 0)
+
+
+def test_vectors_find_what_a_search_by_brute_force_finds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    embeddings, queries = rng.normal(size=(30_000, 5)).astype(np.float16), rng.normal(size=(3, 5))
+    store = store_of(tmp_path, embeddings)
+    units = embeddings / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    cosines = queries / np.linalg.norm(queries, axis=1, keepdims=True) @ units.T
+    best = np.argsort(-cosines, axis=1)
+    without = [None, 100 + int(best[1, 0]), None]
+    for number, found in enumerate(nearest_to(store, queries, 4, without)):
+        expected = best[number, 1:5] if number == 1 else best[number, :4]
+        assert [neighbour.item_id for neighbour in found] == (100 + expected).tolist()
+        assert [neighbour.cosine for neighbour in found] == pytest.approx(cosines[number, expected], abs=1e-6)
+    sought = np.array([100 + best[0, 700], 100 + best[1, 700], 7])
+    assert ranks_among_all(store, queries, sought, without) == [701, 700, None]  # one that is nearer was left out
+
+
+def test_some_items_embeddings(tmp_path: Path) -> None:
+    names = np.array(["a", "b", "c"], object)
+    store = EmbeddingStore.create(tmp_path / "s", id_type="string", dim=2)
+    store.upsert(names, np.array([[1, 0], [0, 1], [0, 2]]), encoder="e")
+    found = store.embeddings_of(np.array(["c", "it's none", "a"], object))
+    assert found.tolist() == [[0, 2], [0, 0], [1, 0]]
