@@ -96,7 +96,8 @@ def ranks_among_all(
         return counts
 
     ranks = 1 + retried(nearer, lambda: lance.dataset(store.path))
-    return [int(rank) if there else None for rank, there in zip(ranks, sought.any(axis=1), strict=True)]
+    is_there = np.linalg.norm(sought.astype(np.float32), axis=1) > 0
+    return [int(rank) if there else None for rank, there in zip(ranks, is_there, strict=True)]
 
 
 def _check_count(count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 
 from mim_tf.commandline import set_keras_mode
@@ -94,8 +95,9 @@ def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int, engine
     if cpu_devices > 1:
         importlib.import_module("mim_tf.training.strategies").split_cpu(cpu_devices)
     on = {"engine": engine} if stage in ENGINE_STAGES else {}
+    start = time.monotonic()
     metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir, **on)
-    return metrics
+    return {"seconds": time.monotonic() - start} | metrics  # some stages time what matters in them
 
 
 def strategy_of(stage: str, settings: Settings) -> RankStrategy:

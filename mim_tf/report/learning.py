@@ -1,0 +1,93 @@
+"""The section of learning curves: all trainings of all stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mim_tf.figures.figure import svg_of
+from mim_tf.figures.learning_curves import Curve, learning_curves_figure
+from mim_tf.report.event_files import read_scalars
+from mim_tf.report.markup import Html, element, image, paragraph
+from mim_tf.report.section import Section
+from mim_tf.settings import Settings
+from mim_tf.training.rankers import variants_of
+from mim_tf.workdir import StageFolder
+
+# What is drawn of stages 1 and 2, panel by panel, and the tags of a panel's curves.
+_PANELS = {
+    "losses": r"(held_out_)?(\w+_)?loss",
+    "accuracy in training": r"(?!held_out_)(\w+_)?accuracy",
+    "mean reciprocal rank, held out": r"held_out_(\w+_)?mrr",
+    "recall, held out": r"held_out_recall_at_\d+|held_out_\w+_recall_at_1",
+}
+# Likewise of the click model.
+_OF_RANK = {
+    "training loss": ("train", "epoch_loss"),
+    "validation AUC": ("validation", "epoch_auc"),
+    "validation AUC within users": ("validation", "epoch_grouped_auc"),
+    "validation log loss": ("validation", "epoch_log_loss"),
+}
+_Panels = dict[str, dict[str, list[Curve]]]
+
+
+def learning_section(settings: Settings, workdir: Path) -> Section:
+    """Learning curves out of the event files of whatever has been trained so far."""
+    content: list[Html] = []
+    pretrain, csft, rank = (StageFolder(workdir, stage).tensorboard for stage in ("pretrain", "csft", "rank"))
+    for objective in sorted(folder for folder in pretrain.glob("*") if folder.name != "projector"):
+        content += _figure(f"pretrain, {objective.name}", _panels(read_scalars(objective)), "step")
+    content += _figure("csft", _panels(read_scalars(csft)), "step")
+    content += _figure("rank", _rank_panels(settings, rank), "epoch")
+    if not content:
+        content = [paragraph(f"No event files lie in {workdir}: nothing was trained there yet.")]
+    else:
+        content.insert(0, paragraph("As the event files have them, not smoothed. With several seeds, a line for each."))
+    return Section("learning", "Learning curves", content)
+
+
+def figure_image(figure: Figure, alt: str) -> Html:
+    """A figure in a box of its own, in which it scrolls where the screen is narrow."""
+    return element("div", image(svg_of(figure).encode(), "svg+xml", alt, class_="figure"), class_="wide", tabindex=0)
+
+
+def _figure(name: str, panels: _Panels, x_label: str) -> list[Html]:
+    if not panels:
+        return []
+    figure = learning_curves_figure(panels, x_label=x_label)
+    alt = f"Learning curves of {name}: " + "; ".join(_described(title, curves) for title, curves in panels.items())
+    return [element("h3", name), figure_image(figure, alt)]
+
+
+def _described(title: str, curves: Mapping[str, Sequence[Curve]]) -> str:
+    ends = (f"{name} from {first.values[0]:.4g} to {first.values[-1]:.4g}" for name, (first, *_) in curves.items())
+    return f"{title}, {', '.join(ends)}"
+
+
+def _panels(scalars: Mapping[str, Curve]) -> _Panels:
+    """The scalars that belong into each panel; panels without any are left out."""
+    panels: _Panels = {}
+    for title, pattern in _PANELS.items():
+        curves = {tag: [curve] for tag, curve in scalars.items() if re.fullmatch(pattern, tag) and curve.steps}
+        if curves:
+            panels[title] = curves
+    return panels
+
+
+def _rank_panels(settings: Settings, tensorboard: Path) -> _Panels:
+    """A line per model and seed."""
+    trainings = {
+        (variant, seed, part): read_scalars(tensorboard / f"{variant}-{seed}" / part)
+        for variant in variants_of(settings)
+        for seed in range(settings.rank.seeds)
+        for part in ("train", "validation")
+    }
+    panels: _Panels = {}
+    for title, (part, tag) in _OF_RANK.items():
+        for (variant, _, of_part), scalars in trainings.items():
+            if of_part == part and tag in scalars and scalars[tag].steps:
+                panels.setdefault(title, {}).setdefault(variant, []).append(scalars[tag])
+    return panels

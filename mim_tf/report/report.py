@@ -1,0 +1,92 @@
+"""The page on one run: which sections it has, by how far the run has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mim_tf.data.record_cache import transfers_explained
+from mim_tf.report.gains import calibration_section, gains_section, groups_by_age, groups_by_category
+from mim_tf.report.learning import learning_section
+from mim_tf.report.neighbours import neighbours_section
+from mim_tf.report.overview import run_section, worth_section
+from mim_tf.report.page import page
+from mim_tf.report.predictions import Predictions, load_predictions
+from mim_tf.report.queries import queries_section
+from mim_tf.report.section import Section
+from mim_tf.report.shop_items import ShopItems
+from mim_tf.report.slices import groups_by_number, slices_section
+from mim_tf.report.training_counts import training_counts
+from mim_tf.report.users import USERS, users_section
+from mim_tf.report.validation_sessions import read_validation
+from mim_tf.settings import Settings
+from mim_tf.training.models import records_folder
+from mim_tf.workdir import StageFolder, stages_of
+
+
+@transfers_explained()
+def report(settings: Settings, workdir: Path, options: str) -> str:
+    """Read a run and make the page, as much of it as the run's finished stages give.
+
+    Neither the store nor the records are read into memory, and at most a thousand items are embedded.
+
+    Args:
+        settings: of the run.
+        workdir: its folder, with `prepare` finished.
+        options: of the command line, for commands that are to be run next.
+
+    Returns:
+        An HTML document.
+
+    Raises:
+        StageError: `prepare` is not finished, or a stage was made with other settings.
+        DataError: a file of records is missing or damaged.
+    """
+    StageFolder(workdir, "prepare").require(settings, options)
+    finished = {stage for stage in stages_of(settings) if _finished(StageFolder(workdir, stage), settings)}
+    sections = [run_section(settings, workdir, options)]
+    predictions = load_predictions(settings, workdir) if "rank" in finished else None
+    if predictions:
+        sections.append(worth_section(predictions))
+    sections.append(learning_section(settings, workdir))
+    items = ShopItems(records_folder(StageFolder(workdir, "prepare")))
+    if "represent" in finished:
+        sections.append(neighbours_section(settings, workdir, items))
+        sections.append(queries_section(settings, workdir, items))
+    if predictions:
+        sections += _click_sections(settings, workdir, items, predictions)
+    return page("What a run learned", str(workdir), sections)
+
+
+def _finished(stage: StageFolder, settings: Settings) -> bool:
+    if stage.finished:
+        stage.check(settings)
+    return stage.finished
+
+
+def _click_sections(settings: Settings, workdir: Path, items: ShopItems, predictions: Predictions) -> list[Section]:
+    """What there is to see of the click model."""
+    records, impressions = records_folder(StageFolder(workdir, "prepare")), predictions.impressions
+    validation = read_validation(records, settings.rank, impressions, USERS)
+    users = users_section(settings, workdir, items, predictions, validation.sessions)
+    if not predictions.base:
+        return [
+            users,
+            gains_section(predictions, {}, {}),
+            calibration_section(predictions),
+            slices_section(predictions, {}),
+        ]
+    counts = training_counts(records, impressions.items, impressions.users)
+    by_age, by_category = groups_by_age(predictions), groups_by_category(predictions)
+    cuts = {
+        "category": by_category,
+        "item age": by_age,
+        "behaviours before": groups_by_number(predictions, validation.history_lengths),
+        "item's training impressions": groups_by_number(predictions, counts.of_item),
+        "user's training impressions": groups_by_number(predictions, counts.of_user),
+    }
+    return [
+        users,
+        gains_section(predictions, by_age, by_category),
+        calibration_section(predictions),
+        slices_section(predictions, cuts),
+    ]
