@@ -27,9 +27,7 @@ class Curve(NamedTuple):
     values: Sequence[float]
 
 
-def learning_curves_figure(
-    panels: Mapping[str, Mapping[str, Sequence[Curve]]], *, x_label: str = "step"
-) -> Figure:
+def learning_curves_figure(panels: Mapping[str, Mapping[str, Sequence[Curve]]], *, x_label: str = "step") -> Figure:
     """Draw panels of curves, two beside each other. Nothing is smoothed.
 
     Args:

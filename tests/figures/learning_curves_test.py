@@ -29,7 +29,7 @@ def test_few_points_are_seen_as_points() -> None:
 
 
 def test_an_odd_panel_leaves_no_empty_one() -> None:
-    assert len(learning_curves_figure(dict.fromkeys("abc", {"x": [RISING]})).axes) == 3
+    assert len(learning_curves_figure({name: {"x": [RISING]} for name in "abc"}).axes) == 3
 
 
 def test_what_cannot_be_drawn() -> None:
@@ -40,4 +40,4 @@ def test_what_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match=r"Received: 'a' with \{'x': 0\}"):
         learning_curves_figure({"a": {"x": []}})
     with pytest.raises(ValueError, match="names of curves each"):
-        learning_curves_figure({"a": dict.fromkeys("abcdefgh", [RISING])})
+        learning_curves_figure({"a": {name: [RISING] for name in "abcdefgh"}})

@@ -1,5 +1,6 @@
 """A page in a real browser: what it shows, and what it complains of."""
 
+import html
 import json
 import re
 import shutil
@@ -46,6 +47,6 @@ def look_at(page: str, look: str, *, width: int, folder: Path) -> tuple[Any, lis
     command += ["--virtual-time-budget=20000", "--timeout=120000", "--dump-dom", around.as_uri()]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     found = re.search(r'<pre id="seen">(.*?)</pre>', ran.stdout, re.DOTALL)
-    assert found is not None and found[1], ran.stderr
-    seen = json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert found is not None, ran.stderr
+    seen = json.loads(html.unescape(found[1]))
     return seen, [line for line in ran.stderr.splitlines() if ":CONSOLE" in line]
