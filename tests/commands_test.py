@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["prepare", "train", "evaluate", "export", "serving", "demo", "data.demo_shop", "tensorboard"]
+    "module", ["prepare", "train", "evaluate", "report", "tensorboard", "export", "serving", "demo", "data.demo_shop"]
 )
 def test_help_shows_an_example_or_the_defaults(module: str) -> None:
     shown = run(f"mim_tf.{module}", "--help")
@@ -41,6 +41,7 @@ def test_help_shows_an_example_or_the_defaults(module: str) -> None:
             "prepare is not finished. Run first: python -m mim_tf.prepare --config",
         ),
         (["mim_tf.evaluate"], "rank is not finished. Run first: python -m mim_tf.train --stage rank"),
+        (["mim_tf.report"], "prepare is not finished. Run first: python -m mim_tf.prepare --config"),
         (["mim_tf.export", "--to", "models"], "rank is not finished. Run first"),
         (["mim_tf.train", "--stage", "rank", "--set", "rank.layers=3"], "`rank.layers` is not a setting. Known here:"),
         (
