@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from mim_tf.figures.figure import COLOURS, new_figure
 
-_COLUMNS, _PANEL_WIDTH, _PANEL_HEIGHT = 2, 3.6, 2.6  # inches
+_COLUMNS = 2
+_PANEL_WIDTH, _PANEL_HEIGHT, _GAP = 3.6, 2.7, 0.09  # inches
 
 
 class Curve(NamedTuple):
@@ -43,6 +44,7 @@ def learning_curves_figure(panels: Mapping[str, Mapping[str, Sequence[Curve]]], 
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, axes = new_figure(columns * _PANEL_WIDTH, rows * _PANEL_HEIGHT, rows=rows, columns=columns)
+    figure.set_layout_engine("constrained", h_pad=_GAP, w_pad=_GAP)
     for place in axes.flat[len(panels) :]:
         place.remove()
     for place, (title, curves) in zip(axes.flat, panels.items(), strict=False):

@@ -55,7 +55,11 @@ def gains_section(predictions: Predictions, by_age: Groups, by_category: Groups)
     largest = dict(list(by_category.items())[:_CATEGORIES])
     for title, drawn, groups in (
         ("By the item's age, S1 newest", ages, by_age),
-        (f"By category, the {len(largest)} largest", largest, by_category),
+        (
+            "By category" if len(largest) == len(by_category) else f"By category, the {len(largest)} largest drawn",
+            largest,
+            by_category,
+        ),
     ):
         content.append(element("h3", title))
         content += _figure_and_table(title, drawn, groups)

@@ -25,12 +25,11 @@ _PANELS = {
     "mean reciprocal rank, held out": r"held_out_(\w+_)?mrr",
     "recall, held out": r"held_out_recall_at_\d+|held_out_\w+_recall_at_1",
 }
-# Likewise of the click model.
+# Likewise of the click model. What Keras notes as its loss is that of an epoch's last batch, which tells nothing.
 _OF_RANK = {
-    "training loss": ("train", "epoch_loss"),
-    "validation AUC": ("validation", "epoch_auc"),
-    "validation AUC within users": ("validation", "epoch_grouped_auc"),
-    "validation log loss": ("validation", "epoch_log_loss"),
+    "validation AUC": "epoch_auc",
+    "validation AUC within users": "epoch_grouped_auc",
+    "validation log loss": "epoch_log_loss",
 }
 _Panels = dict[str, dict[str, list[Curve]]]
 
@@ -84,14 +83,13 @@ def _panels(scalars: Mapping[str, Curve]) -> _Panels:
 def _rank_panels(settings: Settings, tensorboard: Path) -> _Panels:
     """A line per model and seed."""
     trainings = {
-        (variant, seed, part): read_scalars(tensorboard / f"{variant}-{seed}" / part)
+        (variant, seed): read_scalars(tensorboard / f"{variant}-{seed}" / "validation")
         for variant in variants_of(settings)
         for seed in range(settings.rank.seeds)
-        for part in ("train", "validation")
     }
     panels: _Panels = {}
-    for title, (part, tag) in _OF_RANK.items():
-        for (variant, _, of_part), scalars in trainings.items():
-            if of_part == part and tag in scalars and scalars[tag].steps:
+    for title, tag in _OF_RANK.items():
+        for (variant, _), scalars in trainings.items():
+            if tag in scalars and scalars[tag].steps:
                 panels.setdefault(title, {}).setdefault(variant, []).append(scalars[tag])
     return panels
