@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,10 +50,7 @@ def learning_section(settings: Settings, workdir: Path) -> Section:
 
 def figure_image(figure: Figure, alt: str) -> Html:
     """A figure in a box of its own, in which it scrolls where the screen is narrow."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of our fonts; a browser has those of its country
-        drawn = svg_of(figure).encode()
-    return element("div", image(drawn, "svg+xml", alt, class_="figure"), class_="wide", tabindex=0)
+    return element("div", image(svg_of(figure).encode(), "svg+xml", alt, class_="figure"), class_="wide", tabindex=0)
 
 
 def _figure(name: str, panels: _Panels, x_label: str) -> list[Html]:
