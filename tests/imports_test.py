@@ -22,6 +22,7 @@ ALLOWED = {
     "interest": set(),
     "metrics": set(),
     "figures": {"metrics"},
+    "pages": set(),
     "serving": {"representation"},
     "encoder_names": set(),
     "settings": {"encoder_names"},
@@ -66,9 +67,12 @@ ALLOWED = {
     "evaluate": {"commandline", "training", "workdir"},
     "tensorboard": {"commandline", "workdir"},
     "demo": {"commandline", "data", "serving", "settings"},
-    "report": {"commandline", "data", "figures", "metrics", "representation", "settings", "training", "workdir"},
+    "report": {
+        *("commandline", "data", "figures", "metrics", "pages", "representation", "settings", "training", "workdir"),
+    },
+    "efficiency": {"commandline", "ranking", "settings", "training", "workdir"},
     "experiment": {
-        *("commandline", "data", "figures", "metrics", "ranking", "representation", "settings", "training", "workdir"),
+        *("commandline", "data", "efficiency", "figures", "metrics", "pages", "settings", "training", "workdir"),
     },
     "cluster_check": {"commandline", "data", "training", "workdir"},
 }

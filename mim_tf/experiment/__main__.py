@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mim_tf.commandline import run_command, settings_of, stage_parser
+from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.errors import SettingsError
 from mim_tf.workdir import exclusive, write_aside
 
@@ -59,10 +59,11 @@ def main() -> None:
 def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     """Compute what is asked for, all if nothing is named, and write it down."""
     from mim_tf.experiment.experiment import Experiment
-    from mim_tf.experiment.page import page
+    from mim_tf.experiment.page import sheet_section
     from mim_tf.experiment.sheets import SHEETS
     from mim_tf.experiment.versions import mim
     from mim_tf.experiment.write_sheet import write_sheet
+    from mim_tf.pages.page import page
 
     begun = time.monotonic()
     settings = settings_of(arguments)
@@ -75,12 +76,12 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     for sheet in sheets:
         write_sheet(sheet, workdir / "tables")
         print(f"\n{sheet.markdown()}", end="", flush=True)
-    about = [
-        f"Settings: {arguments.config}" + "".join(f", {override}" for override in arguments.overrides) + ".",
-        f"Computed in {(time.monotonic() - begun) / 60:.0f} minutes, beside what was finished before"
-        + (f"; the budget was {arguments.budget:g} minutes." if arguments.budget else "."),
-    ]
-    write_aside(workdir / "report.html", page("MIM: the paper's tables on this data", about, sheets))
+    minutes = (time.monotonic() - begun) / 60
+    about = f"{' '.join(options_of(arguments))}; {minutes:.0f} minutes beside what was finished before"
+    if arguments.budget:
+        about += f", of a budget of {arguments.budget:g}"
+    text = page("The paper's tables and figures", about, [sheet_section(sheet) for sheet in sheets])
+    write_aside(workdir / "report.html", text)
     print(f"\nThe report is {workdir / 'report.html'}.")
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from mim_tf.efficiency.efficiency import EfficiencyRow, efficiency
 from mim_tf.errors import MimError
 from mim_tf.experiment import by_group, paper, versions
 from mim_tf.experiment.comparisons import Outcome, comparison_sheet
 from mim_tf.experiment.data_statistics import ALL, data_statistics
-from mim_tf.experiment.efficiency import EfficiencyRow, efficiency
 from mim_tf.experiment.experiment import Experiment
 from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
 from mim_tf.experiment.versions import Version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from mim_tf.report.markup import Html, element, image
+from mim_tf.pages.markup import Html, element, image
 from mim_tf.report.shop_items import ItemId, ShopItem
 from mim_tf.training.thumbnails import thumbnail
 

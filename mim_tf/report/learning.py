@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from mim_tf.figures.figure import svg_of
 from mim_tf.figures.learning_curves import Curve, learning_curves_figure
+from mim_tf.pages.markup import Html, element, image, paragraph
+from mim_tf.pages.section import Section
 from mim_tf.report.event_files import read_scalars
-from mim_tf.report.markup import Html, element, image, paragraph
-from mim_tf.report.section import Section
 from mim_tf.settings import Settings
 from mim_tf.training.rankers import variants_of
 from mim_tf.workdir import StageFolder

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mim_tf.metrics import nearest
+from mim_tf.pages.markup import Html, element, paragraph
+from mim_tf.pages.section import Section
 from mim_tf.report.cards import item_card
-from mim_tf.report.markup import Html, element, paragraph
-from mim_tf.report.section import Section
 from mim_tf.report.shop_items import ItemId, ShopItem, ShopItems
 from mim_tf.settings import Settings
 from mim_tf.training.catalogue_embeddings import CatalogueEmbeddings, embed_items

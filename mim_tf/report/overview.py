@@ -13,10 +13,10 @@ from mim_tf.metrics import (
     ranking_metrics,
     seed_interval,
 )
-from mim_tf.report.markup import Html, details, element, paragraph, table
+from mim_tf.pages.markup import Html, details, element, paragraph, table
+from mim_tf.pages.section import Section
 from mim_tf.report.numbers import duration_text, interval_text, number_text
 from mim_tf.report.predictions import Predictions
-from mim_tf.report.section import Section
 from mim_tf.settings import Settings, dump_settings
 from mim_tf.training.ranking_report import COLUMNS
 from mim_tf.training.scoring import Scored

@@ -11,9 +11,9 @@ import tensorflow as tf
 from mim_tf.data.record_files import RecordFiles
 from mim_tf.data.record_parser import RecordParser
 from mim_tf.data.record_schema import VALIDATION_PAIRS, RecordSchema
+from mim_tf.pages.markup import Html, paragraph
+from mim_tf.pages.section import Section
 from mim_tf.report.cards import card, item_card, strip
-from mim_tf.report.markup import Html, paragraph
-from mim_tf.report.section import Section
 from mim_tf.report.shop_items import ItemId, ShopItem, ShopItems
 from mim_tf.representation import EmbeddingStore
 from mim_tf.representation.neighbours import Neighbour, nearest_to, ranks_among_all

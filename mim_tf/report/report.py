@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from mim_tf.data.record_cache import transfers_explained
+from mim_tf.pages.page import page
+from mim_tf.pages.section import Section
 from mim_tf.report.gains import calibration_section, gains_section, groups_by_age, groups_by_category
 from mim_tf.report.learning import learning_section
 from mim_tf.report.neighbours import neighbours_section
 from mim_tf.report.overview import run_section, worth_section
-from mim_tf.report.page import page
 from mim_tf.report.predictions import Predictions, load_predictions
 from mim_tf.report.queries import queries_section
-from mim_tf.report.section import Section
 from mim_tf.report.shop_items import ShopItems
 from mim_tf.report.slices import groups_by_number, slices_section
 from mim_tf.report.training_counts import training_counts

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from mim_tf.metrics.equal_mass import equal_mass_groups
+from mim_tf.pages.markup import Html, paragraph
+from mim_tf.pages.section import Section
 from mim_tf.report.gains import Groups, group_table
-from mim_tf.report.markup import Html, paragraph
 from mim_tf.report.predictions import ComparedGroup, Predictions, compared_groups, kind_of_interval
-from mim_tf.report.section import Section
 
 _QUANTILES = 5  # groups of equally many impressions
 _WORST = 12  # are shown

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mim_tf.pages.markup import Html, element, paragraph
+from mim_tf.pages.section import Section
 from mim_tf.report.cards import item_card, strip
-from mim_tf.report.markup import Html, element, paragraph
 from mim_tf.report.numbers import time_text
 from mim_tf.report.predictions import Predictions
-from mim_tf.report.section import Section
 from mim_tf.report.shop_items import ItemId, ShopItem, ShopItems
 from mim_tf.report.validation_sessions import ShownSession
 from mim_tf.representation import EmbeddingStore

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.chromium import look_at, needs_chromium
+from tests.pages.chromium import look_at, needs_chromium
 from tests.report.conftest import Run
 from tests.report.toy_run import EVIL
 

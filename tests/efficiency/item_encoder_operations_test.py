@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mim_tf.experiment.operations import count_operations
+from mim_tf.efficiency.operations import count_operations
 from mim_tf.training.item_encoder_model import load_item_encoder_model, save_item_encoder_model
 from mim_tf.workdir import StageFolder
-from tests.experiment.encoder_by_hand import BLOCKS, FUSION, NORMALISED, PATCH_EMBEDDING, SINGLE, SIZE
+from tests.efficiency.encoder_by_hand import BLOCKS, FUSION, NORMALISED, PATCH_EMBEDDING, SINGLE, SIZE
 from tests.finetuning.toy_csft import TITLES, item_encoder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from mim_tf.experiment.operations import count_operations
+from mim_tf.efficiency.operations import count_operations
 
 
 def counted(function: Callable[..., Any], *arguments: tf.Tensor) -> int:

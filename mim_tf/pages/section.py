@@ -1,15 +1,15 @@
-"""A part of the page under a heading of its own."""
+"""A part of a page under a heading of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mim_tf.report.markup import Html
+from mim_tf.pages.markup import Html
 
 
 class Section(NamedTuple):
-    """A part of the page.
+    """A part of a page.
 
     Attributes:
         anchor: by which the page's menu finds it; a word.

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from mim_tf.report.markup import Html, details, element, image, paragraph, table, together
+from mim_tf.pages.markup import Html, details, element, image, paragraph, table, together
 
 EVIL = "<script>alert('x')</script> & \"so on\" 'too'"
 

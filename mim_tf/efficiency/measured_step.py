@@ -1,4 +1,4 @@
-"""`python -m mim_tf.experiment.measured_step`: what a step of one click model costs, measured in this process alone."""
+"""`python -m mim_tf.efficiency.measured_step`: what a step of one click model costs, measured in this process alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mim_tf.commandline import run_command, set_keras_mode, settings_of, stage_parser
-from mim_tf.experiment.step_cost import StepCost
+from mim_tf.efficiency.step_cost import StepCost
 from mim_tf.settings import Settings
 
 if TYPE_CHECKING:  # comes with TensorFlow, so after the mode was chosen
@@ -21,7 +21,7 @@ TRAINING, INFERENCE = "training", "inference"
 
 _EPILOG = """\
 Prints one line of JSON: what a step on the run's training impressions costs with fresh weights. One step warms up;
-reading the batches takes part in neither time nor operations. `mim_tf.experiment.efficiency` starts one for each number
+reading the batches takes part in neither time nor operations. `mim_tf.efficiency.efficiency` starts one for each number
 of the paper's table 6.
 """
 
@@ -44,8 +44,8 @@ def measured_step(settings: Settings, workdir: Path, variant: str, mode: str, st
     """
     import tensorflow as tf
 
-    from mim_tf.experiment.memory_in_use import forget_peak, memory_in_use, peak_memory
-    from mim_tf.experiment.operations import count_operations
+    from mim_tf.efficiency.memory_in_use import forget_peak, memory_in_use, peak_memory
+    from mim_tf.efficiency.operations import count_operations
 
     batches = _batches(settings, workdir, steps + 1)
     step = _step(settings, workdir, variant, mode, batches[0])

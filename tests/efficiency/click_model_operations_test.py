@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.experiment.graph_execution import GraphExecution
-from mim_tf.experiment.operations import count_operations
+from mim_tf.efficiency.graph_execution import GraphExecution
+from mim_tf.efficiency.operations import count_operations
 from mim_tf.interest import UBMS
 from mim_tf.ranking import Ranker, RankingNetwork
 from mim_tf.representation import EmbeddingTable

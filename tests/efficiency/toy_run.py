@@ -1,4 +1,4 @@
-"""A run whose stages before `rank` are finished, with toy encoders: `python -m tests.experiment.toy_run FOLDER`.
+"""A run whose stages before `rank` are finished, with toy encoders: `python -m tests.efficiency.toy_run FOLDER`.
 
 With Keras 3, which these stages need: so tests of what comes after start it as a process.
 """

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 from tensorflow.python.profiler.internal import flops_registry  # noqa: F401  registers the statistics
 
-from mim_tf.experiment.graph_execution import GraphExecution
+from mim_tf.efficiency.graph_execution import GraphExecution
 
 _BROADCAST = "..."
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mim_tf.efficiency.measured_step import INFERENCE, TRAINING
+from mim_tf.efficiency.step_cost import StepCost
 from mim_tf.errors import StageError
-from mim_tf.experiment.measured_step import INFERENCE, TRAINING
-from mim_tf.experiment.step_cost import StepCost
 from mim_tf.settings import Settings, dump_settings
 from mim_tf.workdir import StageFolder, earlier_stages
 
@@ -93,7 +93,7 @@ def _measured(config: Path, workdir: Path, version: str, mode: str, steps: int) 
     """What a process measures."""
     variant, embeddings = VERSIONS[version]
     overrides = (f"rank.embeddings={embeddings}", "rank.strategy=one_device")
-    command = [sys.executable, "-m", "mim_tf.experiment.measured_step", "--config", str(config)]
+    command = [sys.executable, "-m", "mim_tf.efficiency.measured_step", "--config", str(config)]
     command += ["--workdir", str(workdir), *(part for override in overrides for part in ("--set", override))]
     command += ["--variant", variant, "--mode", mode, "--steps", str(steps)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

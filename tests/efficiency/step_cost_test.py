@@ -2,7 +2,7 @@
 
 import pytest
 
-from mim_tf.experiment.step_cost import StepCost
+from mim_tf.efficiency.step_cost import StepCost
 
 
 def test_the_papers_changes() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from mim_tf.experiment.memory_in_use import forget_peak, memory_in_use, peak_memory
+from mim_tf.efficiency.memory_in_use import forget_peak, memory_in_use, peak_memory
 
 MANY = 300_000_000
 

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
-from mim_tf.report.markup import Html, element, together
-from mim_tf.report.section import Section
+from mim_tf.pages.markup import Html, element, together
+from mim_tf.pages.section import Section
 
 
 def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -23,7 +23,7 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         sections: in their order, each with a link in the menu.
     """
     style, script = (
-        files("mim_tf.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
+        files("mim_tf.pages").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"

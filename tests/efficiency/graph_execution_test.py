@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mim_tf.experiment.graph_execution import GraphExecution, Observer
+from mim_tf.efficiency.graph_execution import GraphExecution, Observer
 
 
 def executed(function: Any, *arguments: Any, observe: Observer = lambda *_: None) -> list[tf.Tensor]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from mim_tf.efficiency.efficiency import VERSIONS, EfficiencyRow, efficiency
+from mim_tf.efficiency.step_cost import StepCost
 from mim_tf.errors import StageError
-from mim_tf.experiment.efficiency import VERSIONS, EfficiencyRow, efficiency
-from mim_tf.experiment.step_cost import StepCost
 from mim_tf.workdir import StageFolder
-from tests.experiment.encoder_by_hand import BLOCKS, FUSION, NORMALISED, PATCH_EMBEDDING, SINGLE
-from tests.experiment.toy_run import settings_of
+from tests.efficiency.encoder_by_hand import BLOCKS, FUSION, NORMALISED, PATCH_EMBEDDING, SINGLE
+from tests.efficiency.toy_run import settings_of
 
 slow = pytest.mark.slow
 BASE, FROZEN, LEARNING, TABLE = VERSIONS
@@ -21,7 +21,7 @@ BASE, FROZEN, LEARNING, TABLE = VERSIONS
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("efficiency")
-    run = subprocess.run([sys.executable, "-m", "tests.experiment.toy_run", folder], capture_output=True, timeout=600)
+    run = subprocess.run([sys.executable, "-m", "tests.efficiency.toy_run", folder], capture_output=True, timeout=600)
     assert run.returncode == 0, run.stderr.decode()
     return folder
 
@@ -81,7 +81,7 @@ def test_changes_are_relative_to_base(rows: dict[str, EfficiencyRow]) -> None:
 @slow
 def test_a_process_that_fails_says_why(workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An earlier release left no encoder that a process with tf_keras can run."""
-    monkeypatch.setattr("mim_tf.experiment.efficiency.VERSIONS", {FROZEN: VERSIONS[FROZEN]})
+    monkeypatch.setattr("mim_tf.efficiency.efficiency.VERSIONS", {FROZEN: VERSIONS[FROZEN]})
     for stage in ("prepare", "pretrain", "csft"):
         (tmp_path / stage).symlink_to(workdir / stage)
     (tmp_path / "represent").mkdir()

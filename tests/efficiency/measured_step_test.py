@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from mim_tf.experiment.measured_step import INFERENCE, TRAINING, main, measured_step
+from mim_tf.efficiency.measured_step import INFERENCE, TRAINING, main, measured_step
 from mim_tf.settings import Settings
 from tests.training.toy_ranking import make_workdir
 

@@ -1,0 +1,1 @@
+"""What a sample costs: operations counted while a step is executed, time, memory."""
