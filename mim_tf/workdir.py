@@ -59,19 +59,24 @@ def earlier_stages(stage: str, settings: Settings) -> tuple[str, ...]:
 
 
 def settings_shaping(stage: str, settings: Settings) -> dict[str, Any]:
-    """What of the settings shapes a stage's output, its earlier stages' included, as a tree of plain values."""
-    tree = settings.model_dump(mode="json")
-    ignored = {*_PLACES, *_not_yet_used(stage)}
+    """What of the settings shapes a stage's output, its earlier stages' included, as a tree of plain values.
+
+    Defaults are left out, so that a setting that is new changes nothing.
+    """
+    tree = settings.model_dump(mode="json", exclude_defaults=True)
+    ignored = {*_PLACES, *_WATCHED, *_not_yet_used(stage)}
     left_out = () if stage in _ENCODER_STAGES or settings.represent.encoder is None else _ENCODER_STAGES
+    sections = {name: _without(name, tree.get(name, {}), ignored) for name in _SECTIONS[stage] if name not in left_out}
+    return {name: section for name, section in sections.items() if section != {}}
+
+
+def _without(path: str, tree: Any, ignored: Collection[str]) -> Any:
+    """A tree of plain values without what is ignored in it."""
+    if not isinstance(tree, dict):
+        return tree
     return {
-        name: _without(tree[name], f"{name}.", ignored) if isinstance(tree[name], dict) else tree[name]
-        for name in _SECTIONS[stage]
-        if name not in left_out
+        key: _without(f"{path}.{key}", value, ignored) for key, value in tree.items() if f"{path}.{key}" not in ignored
     }
-
-
-def _without(section: dict[str, Any], prefix: str, ignored: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if prefix + name not in ignored}
 
 
 def earlier_runs(stage: str, settings: Settings) -> list[StageFolder]:

@@ -7,7 +7,7 @@ import yaml
 
 from mim_tf.errors import SettingsError, StageError
 from mim_tf.settings import Settings, parse_settings
-from mim_tf.workdir import STAGES, StageFolder, earlier_stages, fresh_folder_aside, stages_of
+from mim_tf.workdir import STAGES, StageFolder, earlier_stages, fresh_folder_aside, settings_shaping, stages_of
 
 
 def settings_with(**sections: dict[str, object]) -> Settings:
@@ -222,3 +222,29 @@ def test_the_tables_precision_is_the_click_models(tmp_path: Path) -> None:
         rank.check(other)
     with pytest.raises(StageError, match=r"represent\.store was None, now 's3://shop/store'"):
         represent.check(settings_with(represent={"store": "s3://shop/store"}))
+
+
+def test_what_shapes_a_stage() -> None:
+    settings = parse_settings(
+        {
+            "data": {"items": "i", "impressions": "l", "validation_from": 5},
+            "csft": {"alpha": 0.25, "strategy": "mirrored"},
+            "represent": {"rows": "int8", "centre": False},
+            "rank": {"ubm": "din", "ubm_options": {"units": [8]}},
+            "seed": 3,
+        },
+        "test",
+    )
+    data = {"items": "i", "impressions": "l", "validation_from": 5}
+    assert settings_shaping("prepare", settings) == {"data": data, "seed": 3}
+    assert settings_shaping("csft", settings) == {"data": data, "seed": 3, "csft": {"alpha": 0.25}}
+    assert settings_shaping("represent", settings) == settings_shaping("csft", settings) | {
+        "represent": {"centre": False}
+    }
+    watched = settings.model_copy(update={"rank": settings.rank.model_copy(update={"profile": (1, 2)})})
+    assert settings_shaping("rank", watched) == settings_shaping("rank", settings)
+    placed = settings_with(csft={"strategy": "mirrored"}, pretrain={"masked_language": {"profile": (1, 2)}})
+    assert settings_shaping("csft", placed) == settings_shaping("csft", settings_with(pretrain={"masked_language": {}}))
+    of_rank = settings_shaping("rank", settings)
+    assert of_rank["represent"] == {"rows": "int8", "centre": False}
+    assert of_rank["rank"] == {"ubm": "din", "ubm_options": {"units": [8]}}
