@@ -85,6 +85,8 @@ def figure6(mim: Outcome, base: Outcome) -> Sheet:
         return empty_sheet("figure6", title, mim.missing)
     groups = {f"S{number}": _of_age(number) for number in range(1, AGE_GROUPS + 1)}
     rows = [row for row in _grouped(mim, base, groups) if row[1]["Δ"] is not None]
+    if not rows:
+        return empty_sheet("figure6", title, f"no group has both clicks and others and {FEWEST} impressions")
     notes = (_SEEDS, "Groups have equally many impressions. In the paper the newest items gain most.")
     return Sheet("figure6", title, _COLUMNS, rows, notes)
 
