@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mim_tf.experiment import paper
-from mim_tf.experiment.comparisons import Outcome
+from mim_tf.experiment.comparisons import Outcome, reasons
 from mim_tf.experiment.data_statistics import ALL, MOST_CATEGORIES
 from mim_tf.experiment.measured import Metric, Seeds, auc_of, corrected, gain_of, mean_of
 from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
@@ -47,7 +47,7 @@ def table2(models: Mapping[str, tuple[Outcome, Outcome]]) -> Sheet:
         rows.append((f"{name}, Base", {group: mean_of(base.scored, metric) for group, metric in groups.items()}))
         rows.append((f"{name}, Base+MIM", {group: mean_of(mim.scored, metric) for group, metric in groups.items()}))
         rows.append((f"{name}, Δ", {group: gains[group, name] for group in groups}))
-    notes = [_SEEDS, *(f"{name}: {mim.missing}." for name, (_, mim) in models.items() if mim.missing)]
+    notes = [_SEEDS, *reasons(mim._replace(name=name) for name, (_, mim) in models.items())]
     if len(groups) == 2:
         notes.append("There is one category only, so its column says what ALL says.")
     return Sheet("table2", "Table 2: six user behaviour models", tuple(groups), rows, tuple(notes), paper.UBMS)

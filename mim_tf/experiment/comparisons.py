@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mim_tf.experiment.measured import Seeds, corrected, gain_of, gain_over_users, mean_of
@@ -70,12 +70,24 @@ def _p(gain: Number | None) -> str | None:
 
 
 def _notes(reference: Outcome, versions: Sequence[Outcome]) -> tuple[str, ...]:
-    seeds = sorted({len(version.scored) for version in (reference, *versions) if version.scored})
-    of = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}" if seeds else "no"
-    notes = [
-        f"Means of {of} seeds, each a whole chain of stages, with 95% intervals (Student's t). Δ is the difference to "
-        f"{reference.name} over pairs of the same seed, p that of the paired t-test, after Holm; * marks p < 0.05. "
-        "Δ over users is of the first seed, with the 95% interval that other users would give (bootstrap)."
-    ]
-    notes += [f"{version.name}: {version.missing}." for version in (reference, *versions) if version.missing]
+    everything = (reference, *versions)
+    seeds = sorted({len(version.scored) for version in everything if version.scored})
+    notes = list(reasons(everything))
+    if seeds:
+        of = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        notes.insert(
+            0,
+            f"Means of {of} seeds, each a whole chain of stages, with 95% intervals (Student's t). Δ is the difference to "
+            f"{reference.name} over pairs of the same seed, p that of the paired t-test, after Holm; * marks p < 0.05. "
+            "Δ over users is of the first seed, with the 95% interval that other users would give (bootstrap).",
+        )
     return tuple(notes)
+
+
+def reasons(outcomes: Iterable[Outcome]) -> list[str]:
+    """Why something is missing, each reason once, with the versions that it is of."""
+    names: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.missing:
+            names.setdefault(outcome.missing, []).append(outcome.name)
+    return [f"{'; '.join(dict.fromkeys(of_reason))}: {reason}." for reason, of_reason in names.items()]

@@ -72,7 +72,7 @@ def test_what_is_not_there_says_why() -> None:
     nothing = Outcome("Base", {}, {}, "prepare: no timestamps")
     sheet = comparison_sheet("t", "T", nothing, [nothing._replace(name="v1")], {"Base": ".7", "v1": ".8"})
     assert sheet.columns == ("AUC, paper",)
-    assert sheet.notes[1:] == ("Base: prepare: no timestamps.", "v1: prepare: no timestamps.")
+    assert sheet.notes == ("Base; v1: prepare: no timestamps.",)
 
 
 def test_one_seed_has_no_interval_and_no_test() -> None:
