@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mim_tf.efficiency.measured_step import INFERENCE, TRAINING
-from mim_tf.efficiency.step_cost import StepCost
+from mim_tf.efficiency.step_cost import INFERENCE, TRAINING, StepCost
 from mim_tf.errors import StageError
 from mim_tf.settings import Settings, dump_settings
 from mim_tf.workdir import StageFolder, earlier_stages
@@ -44,7 +43,7 @@ class EfficiencyRow(NamedTuple):
 
 
 def efficiency(
-    settings: Settings, workdir: Path, options: str, *, steps: int = 5, rounds: int = 1
+    settings: Settings, workdir: Path, options: str, *, steps: int = 10, rounds: int = 1
 ) -> list[EfficiencyRow]:
     """What a step of a run's click model costs per sample, in four versions.
 
@@ -93,7 +92,7 @@ def _measured(config: Path, workdir: Path, version: str, mode: str, steps: int) 
     """What a process measures."""
     variant, embeddings = VERSIONS[version]
     overrides = (f"rank.embeddings={embeddings}", "rank.strategy=one_device")
-    command = [sys.executable, "-m", "mim_tf.efficiency.measured_step", "--config", str(config)]
+    command = [sys.executable, "-m", "mim_tf.efficiency.step_process", "--config", str(config)]
     command += ["--workdir", str(workdir), *(part for override in overrides for part in ("--set", override))]
     command += ["--variant", variant, "--mode", mode, "--steps", str(steps)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+TRAINING = "training"
+"""Steps of forward pass, backward pass and update."""
+INFERENCE = "inference"
+"""Steps of the forward pass alone."""
+
 
 class StepCost(NamedTuple):
     """What one step takes: of operations and time per sample, of memory in all.
