@@ -13,9 +13,10 @@ INFERENCE = "inference"
 class StepCost(NamedTuple):
     """What one step takes: of operations and time per sample, of memory in all.
 
-    A sample is an impression that was shown. A row of a batch is a session, whose impressions share the work on its
-    history; rows are padded to `rank.candidates` impressions and to the longest history. So what the padding takes is
-    in the cost, and each sample has its share of it.
+    A sample is an impression that was shown: the cost of a batch is divided by how many it shows. A row of a batch is a
+    session, whose impressions share the work on its history. Rows are padded, with impressions up to `rank.candidates`
+    and with behaviours up to `data.history_length`, and what is done to padding is in the cost; the tower, DIN and DIEN
+    leave it out.
     """
 
     gflops: float

@@ -10,7 +10,7 @@ import pytest
 from mim_tf.efficiency.efficiency import VERSIONS, EfficiencyRow, efficiency
 from mim_tf.efficiency.step_cost import StepCost
 from mim_tf.errors import StageError
-from mim_tf.workdir import StageFolder
+from mim_tf.workdir import StageFolder, earlier_stages
 from tests.efficiency.encoder_by_hand import BLOCKS, FUSION, NORMALISED, PATCH_EMBEDDING, SINGLE
 from tests.efficiency.toy_run import settings_of
 
@@ -92,6 +92,26 @@ def test_a_process_that_fails_says_why(workdir: Path, tmp_path: Path, monkeypatc
         StageError, match=r"training of .*\(w/o RC\) ended with code 1: .*item_encoder_model is missing"
     ):
         efficiency(settings_of(workdir), tmp_path, "", steps=1)
+
+
+def test_processes_take_turns_and_their_medians_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(tmp_path)
+    for stage in earlier_stages("rank", settings):
+        with StageFolder(tmp_path, stage).begin(settings):
+            StageFolder(tmp_path, stage).finish({"seconds": 1.0})
+    started: list[tuple[str, str]] = []
+
+    def measured(config: Path, workdir: Path, version: str, mode: str, steps: int) -> StepCost:
+        started.append((version, mode))
+        took = [5.0, 1.0, 2.0][started.count((version, mode)) - 1]
+        return StepCost(1.0 if version == BASE else 4.0, took, 2 * took, took)
+
+    monkeypatch.setattr("mim_tf.efficiency.efficiency._measured", measured)
+    rows = efficiency(settings, tmp_path, "", rounds=3)
+    once = [(version, mode) for version in VERSIONS for mode in ("training", "inference")]
+    assert started == 3 * once
+    assert all(row.training == row.inference == StepCost(row.training.gflops, 2.0, 4.0, 2.0) for row in rows)
+    assert [row.training_change.gflops for row in rows] == [0.0, 3.0, 3.0, 3.0]
 
 
 def test_the_command_to_run_first_is_named(tmp_path: Path) -> None:
