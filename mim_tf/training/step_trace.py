@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class StepTrace:
-    """Traces a range of steps into `<folder>/plugins/profile/<time>/`: operations on all devices, and Python's calls.
+    """Traces a range of steps into `<folder>/plugins/profile/<time>/`: operations of all devices, by steps.
 
     To be entered as a context around a training, so that an error in the middle does not leave TensorFlow's profiler
     running. The trace is written after the last of its steps, or at the end of a training that has fewer.
