@@ -35,7 +35,7 @@ ReplayShare = Annotated[float, Field(gt=0, le=1)]
 
 def _in_order(steps: tuple[int, int]) -> tuple[int, int]:
     if steps[0] > steps[1]:
-        raise ValueError(f"must be a first and a last step, in this order. Received: {list(steps)}")
+        raise ValueError("must be a first and a last step, in this order")
     return steps
 
 
