@@ -31,7 +31,7 @@ from mim_tf.ranking.network import IS_SHOWN, Features
 from mim_tf.representation import EmbeddingTable
 from mim_tf.settings import Settings, load_settings
 from mim_tf.training.models import records_folder
-from mim_tf.training.rank import _compiled
+from mim_tf.training.rank import compiled
 from mim_tf.training.rank_input import EpochPlan, training_sessions
 from mim_tf.training.rankers import build_ranker
 from mim_tf.workdir import StageFolder
@@ -53,7 +53,7 @@ class Training:
 
     def __post_init__(self) -> None:
         ranker = build_ranker(self.settings, self.workdir, "model", table=self.table)
-        model = _compiled(ranker, self.settings.rank, STEPS)
+        model = compiled(ranker, self.settings.rank, STEPS)
         self._train = tf.function(model.train_step, reduce_retracing=True)
         self._batches = iter(batches_of(self.settings, self.workdir))
 

@@ -248,7 +248,8 @@ def test_an_end_to_end_training_that_was_killed_ends_as_one_that_was_not(
         np.testing.assert_allclose(continued[name], metrics[name], rtol=1e-4, err_msg=name)
 
     loaded = rank.load_ranker(settings, whole, "model")
-    np.testing.assert_allclose(rank._measured(loaded, settings, whole)["auc"], metrics["auc"], rtol=1e-6)
+    of_loaded = rank._measured(rank._scored(loaded, settings, whole))
+    np.testing.assert_allclose(of_loaded["auc"], metrics["auc"], rtol=1e-6)
     start = encoded_items(workdir).trainable_variables
     assert max(np.abs(one - other).max() for one, other in zip(loaded.table.weights, start, strict=True)) > 1e-3
 

@@ -14,7 +14,7 @@ from mim_tf.data.records import read_sessions
 from mim_tf.metrics import ranking_metrics
 from mim_tf.ranking import Ranker
 from mim_tf.settings import Settings, load_settings
-from mim_tf.training.rank import _compiled
+from mim_tf.training.rank import compiled
 from mim_tf.training.rankers import build_ranker
 from mim_tf.training.scoring import score_validation
 from mim_tf.training.strategies import make_strategy, split_cpu, write_checkpoint
@@ -52,7 +52,7 @@ def trained(
     ranker.checkpoint().read(str(start)).assert_existing_objects_matched()
     batches, losses = batches_of(workdir / "prepare" / "records"), []
     with strategy.scope():
-        model = _compiled(ranker, settings.rank, STEPS)
+        model = compiled(ranker, settings.rank, STEPS)
     for batch in batches:
         data = strategy.distribute_datasets_from_function(lambda context, batch=batch: dataset([batch], context))
         losses += model.fit(data, steps_per_epoch=1, verbose=0).history["total_loss"]

@@ -101,9 +101,10 @@ def test_the_command_trains_and_all_processes_end(tmp_path: Path, strategy: str,
 def assert_loads_on_one_device(workdir: Path) -> None:
     from mim_tf.settings import load_settings
     from mim_tf.training import rank
+    from mim_tf.training.scoring import score_validation
 
     settings = load_settings(workdir / "run.yaml")
-    measured = rank._measured(rank.load_ranker(settings, workdir, "model"), settings, workdir)
+    measured = rank._measured(score_validation(rank.load_ranker(settings, workdir, "model"), settings, workdir))
     finished = json.loads((workdir / "rank" / "metrics.json").read_text())
     assert measured["auc"] == pytest.approx(finished["auc"], abs=1e-6)
     assert measured["log_loss"] == pytest.approx(finished["log_loss"], abs=1e-6)
