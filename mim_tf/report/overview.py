@@ -28,7 +28,7 @@ _NAMES = {
     "log_loss": "log loss",
     "calibration_error": "calibration error",
 }
-_Row = tuple[Interval, Interval, Interval]  # of the model, of the base, of their difference
+_Row = tuple[Interval, ...]  # of the model; with a base of that, and of the gain
 
 
 def run_section(settings: Settings, workdir: Path, options: str) -> Section:
@@ -100,34 +100,33 @@ def _bootstrap(predictions: Predictions) -> str:
 
 def _metric_table(rows: dict[str, _Row], has_base: bool) -> Html:
     cells = [
-        [
-            _NAMES[name],
-            interval_text(model),
-            *([interval_text(base), interval_text(gain, "+")] if has_base else []),
-        ]
-        for name, (model, base, gain) in rows.items()
+        [_NAMES[name], *(interval_text(*cell) for cell in zip(row, ("", "", "+"), strict=False))]
+        for name, row in rows.items()
     ]
     return table(["", "model", *(["base", "gain"] if has_base else [])], cells)
 
 
 def _over_seeds(predictions: Predictions) -> dict[str, _Row]:
-    of_model, of_base = (_measured(seeds) for seeds in predictions)
-    return {name: _row(of_model[name], of_base.get(name, of_model[name])) for name in COLUMNS}
-
-
-def _row(model: list[float], base: list[float]) -> _Row:
-    return seed_interval(model), seed_interval(base), paired_seed_interval(model, base)
+    model, base = (_measured(seeds) for seeds in predictions)
+    if not base:
+        return {name: (seed_interval(values),) for name, values in model.items()}
+    return {
+        name: (seed_interval(model[name]), seed_interval(base[name]), paired_seed_interval(model[name], base[name]))
+        for name in COLUMNS
+    }
 
 
 def _measured(seeds: Sequence[Scored]) -> dict[str, list[float]]:
+    """Each metric of each seed; none without seeds."""
     metrics = [ranking_metrics(scored.labels, scored.probabilities, scored.users) for scored in seeds]
     return {name: [measured[name] for measured in metrics] for name in COLUMNS} if metrics else {}
 
 
 def _over_users(predictions: Predictions) -> dict[str, _Row]:
-    labels, users = predictions.impressions.labels, predictions.impressions.users
-    resamples = predictions.resamples
-    model, base = (seeds[0].probabilities if seeds else predictions.impressions.probabilities for seeds in predictions)
-    of_model, of_base = (bootstrap_interval(labels, one, users, resamples=resamples) for one in (model, base))
-    gain = bootstrap_difference(labels, model, base, users, resamples=resamples)
-    return {name: (of_model[name], of_base[name], gain[name]) for name in ("auc", "log_loss")}
+    labels, users, resamples = predictions.impressions.labels, predictions.impressions.users, predictions.resamples
+    firsts = [seeds[0].probabilities for seeds in predictions if seeds]
+    measured = [bootstrap_interval(labels, first, users, resamples=resamples) for first in firsts]
+    if predictions.base:
+        model, base = firsts
+        measured.append(bootstrap_difference(labels, model, base, users, resamples=resamples))
+    return {name: tuple(intervals[name] for intervals in measured) for name in ("auc", "log_loss")}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
 
 from mim_tf.data.record_cache import transfers_explained
 from mim_tf.pages.page import page
 from mim_tf.pages.section import Section
-from mim_tf.report.gains import calibration_section, gains_section, groups_by_age, groups_by_category
+from mim_tf.report.gains import Groups, calibration_section, gains_section, groups_by_age, groups_by_category
 from mim_tf.report.learning import learning_section
 from mim_tf.report.neighbours import neighbours_section
 from mim_tf.report.overview import run_section, worth_section
@@ -43,18 +47,22 @@ def report(settings: Settings, workdir: Path, options: str) -> str:
     """
     StageFolder(workdir, "prepare").require(settings, options)
     finished = {stage for stage in stages_of(settings) if _finished(StageFolder(workdir, stage), settings)}
-    sections = [run_section(settings, workdir, options)]
+    sections = tqdm(_sections(settings, workdir, options, finished), unit="section", disable=None)
+    return page("What a run learned", str(workdir), list(sections))
+
+
+def _sections(settings: Settings, workdir: Path, options: str, finished: Set[str]) -> Iterator[Section]:
     predictions = load_predictions(settings, workdir) if "rank" in finished else None
+    yield run_section(settings, workdir, options)
     if predictions:
-        sections.append(worth_section(predictions))
-    sections.append(learning_section(settings, workdir))
+        yield worth_section(predictions)
+    yield learning_section(settings, workdir)
     items = ShopItems(records_folder(StageFolder(workdir, "prepare")))
     if "represent" in finished:
-        sections.append(neighbours_section(settings, workdir, items))
-        sections.append(queries_section(settings, workdir, items))
+        yield neighbours_section(settings, workdir, items)
+        yield queries_section(settings, workdir, items)
     if predictions:
-        sections += _click_sections(settings, workdir, items, predictions)
-    return page("What a run learned", str(workdir), sections)
+        yield from _click_sections(settings, workdir, items, predictions)
 
 
 def _finished(stage: StageFolder, settings: Settings) -> bool:
@@ -63,30 +71,29 @@ def _finished(stage: StageFolder, settings: Settings) -> bool:
     return stage.finished
 
 
-def _click_sections(settings: Settings, workdir: Path, items: ShopItems, predictions: Predictions) -> list[Section]:
+def _click_sections(settings: Settings, workdir: Path, items: ShopItems, predictions: Predictions) -> Iterator[Section]:
     """What there is to see of the click model."""
-    records, impressions = records_folder(StageFolder(workdir, "prepare")), predictions.impressions
-    validation = read_validation(records, settings.rank, impressions, USERS)
-    users = users_section(settings, workdir, items, predictions, validation.sessions)
+    records = records_folder(StageFolder(workdir, "prepare"))
+    validation = read_validation(records, settings.rank, predictions.impressions, USERS)
+    yield users_section(settings, workdir, items, predictions, validation.sessions)
+    by_age = groups_by_age(predictions) if predictions.base else {}
+    by_category = groups_by_category(predictions) if predictions.base else {}
+    yield gains_section(predictions, by_age, by_category)
+    yield calibration_section(predictions)
+    cuts = {"category": by_category, "item age": by_age} | _further_cuts(
+        records, predictions, validation.history_lengths
+    )
+    yield slices_section(predictions, cuts)
+
+
+def _further_cuts(records: Path, predictions: Predictions, history_lengths: np.ndarray) -> dict[str, Groups]:
+    """Slices by numbers that every impression has; none without a base to compare with."""
     if not predictions.base:
-        return [
-            users,
-            gains_section(predictions, {}, {}),
-            calibration_section(predictions),
-            slices_section(predictions, {}),
-        ]
-    counts = training_counts(records, impressions.items, impressions.users)
-    by_age, by_category = groups_by_age(predictions), groups_by_category(predictions)
-    cuts = {
-        "category": by_category,
-        "item age": by_age,
-        "behaviours before": groups_by_number(predictions, validation.history_lengths),
-        "item's training impressions": groups_by_number(predictions, counts.of_item),
-        "user's training impressions": groups_by_number(predictions, counts.of_user),
+        return {}
+    counts = training_counts(records, predictions.impressions.items, predictions.impressions.users)
+    numbers = {
+        "behaviours before": history_lengths,
+        "item's training impressions": counts.of_item,
+        "user's training impressions": counts.of_user,
     }
-    return [
-        users,
-        gains_section(predictions, by_age, by_category),
-        calibration_section(predictions),
-        slices_section(predictions, cuts),
-    ]
+    return {cut: groups_by_number(predictions, of_impressions) for cut, of_impressions in numbers.items()}

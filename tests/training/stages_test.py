@@ -2,8 +2,10 @@
 
 import json
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +35,24 @@ def settings(chief: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with prepare.begin(settings):
         prepare.finish({})
     return settings
+
+
+@pytest.mark.parametrize(("measured", "expected"), [({"loss": 2.0}, 3.5), ({"loss": 2.0, "seconds": 0.25}, 0.25)])
+def test_a_stage_notes_how_long_it_took_unless_it_has_measured_that(
+    measured: dict[str, float], expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 13.5])
+    monkeypatch.setattr(stages, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(
+        stages, "importlib", SimpleNamespace(import_module=lambda _: SimpleNamespace(run=run_of(measured)))
+    )
+    run_stage("prepare", parse_settings({"data": {"items": "items.parquet"}}, source="test"), tmp_path, "")
+    assert StageFolder(tmp_path, "prepare").metrics == {"loss": 2.0, "seconds": expected}
+
+
+def run_of(metrics: dict[str, float]) -> Callable[..., dict[str, float]]:
+    """A stage that takes no time and measures this."""
+    return lambda *_, **__: metrics
 
 
 def test_a_worker_is_done_once_the_chief_has_written_the_metrics(
