@@ -256,6 +256,17 @@ def test_evaluate_finds_what_rank_measured(chain: Chain) -> None:
         np.testing.assert_allclose([float(cell) for cell in table[name][:3]], expected, atol=1e-4)
 
 
+def test_a_page_tells_of_the_run(chain: Chain) -> None:
+    run = chain.run("report")
+    assert run.returncode == 0, run.stderr
+    page = (chain.workdir / "report.html").read_text(encoding="utf-8")
+    assert page.count("<h2>") == 9
+    for name in ("auc", "grouped_auc", "log_loss", "auc_base"):
+        assert f"{chain.metrics('rank')[name]:.4f}" in page
+    for stage in ("pretrain", "csft"):
+        assert chain.metrics(stage)["seconds"] > 0
+
+
 def test_a_process_with_tensorflow_alone_gives_the_training_models_numbers(
     exported: Path, rows: dict[str, np.ndarray], trained: np.ndarray, tmp_path: Path
 ) -> None:

@@ -48,14 +48,13 @@ def content_weights(store: EmbeddingStore, session: ShownSession) -> np.ndarray:
 
 
 def _introduction(settings: Settings, has_base: bool) -> list[Html]:
-    notes = [
-        paragraph(
-            "Users drawn by a hash of the id, each with one session of the validation impressions. Above, what the "
-            f"user chose before, the latest first, {_BEHAVIOURS} at most, with the weight that equation (7) gives it "
-            "for one candidate: the cosine of both items' h_MM. Below, what the user was shown, the highest "
-            "probability first, with a green frame if it was clicked. Point at a candidate, or tap it, for its weights."
-        )
-    ]
+    words = (
+        "Users drawn by a hash of the id, each with one session of the validation impressions. Above, what the user "
+        f"chose before, the latest first, {_BEHAVIOURS} at most, with the weight that equation (7) gives it for one "
+        "candidate: the cosine of both items' h_MM. Below, what the user was shown, the highest probability first, "
+        "with a green frame if it was clicked. Point at a candidate, or tap it, for its weights."
+    )
+    notes = [paragraph(words)]
     rank = settings.rank
     if not rank.content and not rank.fusion:
         notes.append(paragraph("This model does not use them: rank.content and rank.fusion are off."))
@@ -68,31 +67,24 @@ def _introduction(settings: Settings, has_base: bool) -> list[Html]:
 
 def _user(session: ShownSession, predictions: Predictions, weights: np.ndarray, known: dict[ItemId, ShopItem]) -> Html:
     shown = slice(session.first, session.first + len(session.candidates))
-    model, base = ([scored.probabilities[shown] for scored in seeds[:1]] for seeds in predictions)
-    best_first = np.argsort(-model[0], kind="stable")
-    latest = np.arange(len(session.history))[::-1][:_BEHAVIOURS]
-    weights = weights[:, latest]
+    probabilities = {name: seeds[0].probabilities[shown] for name, seeds in predictions._asdict().items() if seeds}
+    best_first = np.argsort(-probabilities["model"], kind="stable")
+    latest_first = np.arange(len(session.history))[::-1][:_BEHAVIOURS]
+    weights = weights[best_first][:, latest_first]
     behaviours = [
-        item_card(session.history[place], known.get(session.history[place]), _weight(float(weight)))
-        for place, weight in zip(latest, weights[best_first[0]], strict=True)
+        item_card(item_id, known.get(item_id), _weight(float(weight)))
+        for item_id, weight in zip(session.history[latest_first], weights[0], strict=True)
     ]
     candidates = [
-        item_card(
-            session.candidates[place],
-            known.get(session.candidates[place]),
-            *(
-                f"{name} {probability[0][place]:.1%}"
-                for name, probability in (("model", model), ("base", base))
-                if probability
-            ),
-            *(["clicked"] if session.clicked[place] else []),
-            mark="right" if session.clicked[place] else None,
-            role="button",
-            tabindex=0,
-            aria_pressed="true" if place == best_first[0] else "false",
-            data_weights=",".join(f"{weight:.2f}" for weight in weights[place]),
+        _candidate(
+            session,
+            int(place),
+            {name: of_variant[place] for name, of_variant in probabilities.items()},
+            known,
+            aria_pressed="false" if number else "true",
+            data_weights=",".join(f"{weight:.2f}" for weight in weights[number]),
         )
-        for place in best_first
+        for number, place in enumerate(best_first)
     ]
     count = len(session.history)
     before = f"{count} behaviours before" if count <= _BEHAVIOURS else f"the latest {_BEHAVIOURS} of {count} behaviours"
@@ -104,6 +96,28 @@ def _user(session: ShownSession, predictions: Predictions, weights: np.ndarray, 
         element("h4", "shown"),
         strip(*candidates),
         class_="user",
+    )
+
+
+def _candidate(
+    session: ShownSession,
+    place: int,
+    probabilities: dict[str, float],
+    known: dict[ItemId, ShopItem],
+    **attributes: str,
+) -> Html:
+    """A card that the page's script makes a button of: its attributes have the weights of all behaviours for it."""
+    item_id, clicked = session.candidates[place], session.clicked[place]
+    notes = [f"{name} {probability:.1%}" for name, probability in probabilities.items()]
+    return item_card(
+        item_id,
+        known.get(item_id),
+        *notes,
+        *(["clicked"] if clicked else []),
+        mark="right" if clicked else None,
+        role="button",
+        tabindex=0,
+        **attributes,
     )
 
 
