@@ -94,16 +94,16 @@ def group_table(heading: str, groups: Mapping[str, ComparedGroup]) -> Html:
     rows = [
         [
             name,
-            f"{group.impressions:,}",
-            f"{group.click_rate:.1%}",
+            interval_text(group.gain, "+"),
             f"{group.auc:.4f}",
             f"{group.base_auc:.4f}",
-            interval_text(group.gain, "+"),
+            f"{group.impressions:,}",
+            f"{group.click_rate:.1%}",
         ]
         for name, group in groups.items()
     ]
     marked = [group.gain.upper < 0 for group in groups.values()]
-    return table([heading, "impressions", "click rate", "AUC", "base", "gain"], rows, marked=marked)
+    return table([heading, "gain", "AUC", "base", "impressions", "click rate"], rows, marked=marked)
 
 
 def calibration_section(predictions: Predictions) -> Section:

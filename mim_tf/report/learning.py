@@ -30,6 +30,7 @@ _OF_RANK = {
     "validation AUC within users": "epoch_grouped_auc",
     "validation log loss": "epoch_log_loss",
 }
+_LEAST_PIXELS = 72  # per inch of a figure, of the 96 that are its size: smaller, its words cannot be read
 _Panels = dict[str, dict[str, list[Curve]]]
 
 
@@ -50,7 +51,9 @@ def learning_section(settings: Settings, workdir: Path) -> Section:
 
 def figure_image(figure: Figure, alt: str) -> Html:
     """A figure in a box of its own, in which it scrolls where the screen is narrow."""
-    return element("div", image(svg_of(figure).encode(), "svg+xml", alt, class_="figure"), class_="wide", tabindex=0)
+    least = f"min-width: {_LEAST_PIXELS * figure.get_figwidth():.0f}px"
+    drawn = image(svg_of(figure).encode(), "svg+xml", alt, class_="figure", style=least)
+    return element("div", drawn, class_="wide", tabindex=0)
 
 
 def _figure(name: str, panels: _Panels, x_label: str) -> list[Html]:
