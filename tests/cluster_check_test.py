@@ -180,8 +180,8 @@ def outcome(folder: Path, stage: str, **metrics: float) -> Outcome:
 
 
 def test_the_greatest_difference_counts_and_speed_does_not(tmp_path: Path) -> None:
-    one = outcome(tmp_path / "1", "csft", loss=9.0, start_mrr=0.25, examples_per_second=10, steps=180)
-    other = outcome(tmp_path / "2", "csft", loss=8.0, start_mrr=0.5, examples_per_second=99, steps=180)
+    one = outcome(tmp_path / "1", "csft", loss=9.0, start_mrr=0.25, examples_per_second=10, seconds=100, steps=180)
+    other = outcome(tmp_path / "2", "csft", loss=8.0, start_mrr=0.5, examples_per_second=99, seconds=7, steps=180)
     assert one.difference_from(other) == 0.25  # 1 / 8 of the loss is less
     assert one.difference_from(one) == 0
     assert (one.value, one.steps) == (9, 180)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-_SPEED = ("examples_per_second", "input_wait_share")  # not to be the same in another run
+_SPEED = ("seconds", "examples_per_second", "input_wait_share")  # not to be the same in another run
 # Of stage 3, whose two models take rounding further with each epoch: AUCs that were alike to 5e-6 after two epochs
 # differed by 0.02 after ten.
 COMPARED_EPOCHS = 2

@@ -38,8 +38,8 @@ def learning_section(settings: Settings, workdir: Path) -> Section:
     """Learning curves out of the event files of whatever has been trained so far."""
     content: list[Html] = []
     pretrain, csft, rank = (StageFolder(workdir, stage).tensorboard for stage in ("pretrain", "csft", "rank"))
-    for objective in sorted(folder for folder in pretrain.glob("*") if folder.name != "projector"):
-        content += _figure(f"pretrain, {objective.name}", _panels(read_scalars(objective)), "step")
+    for objective in settings.pretrain.model_dump(exclude={"strategy"}, exclude_none=True):  # in the order of training
+        content += _figure(f"pretrain, {objective}", _panels(read_scalars(pretrain / objective)), "step")
     content += _figure("csft", _panels(read_scalars(csft)), "step")
     content += _figure("rank", _rank_panels(settings, rank), "epoch")
     if not content:

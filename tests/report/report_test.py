@@ -68,6 +68,8 @@ def test_every_picture_says_what_it_shows(run: Run) -> None:
     assert all(alts)
     curve = next(alt for alt in alts if alt and alt.startswith("Learning curves of csft"))
     assert "loss from 3 to 1.5" in curve
+    [of_pretrain] = [alt for alt in alts if alt and alt.startswith("Learning curves of pretrain")]
+    assert of_pretrain.endswith("pretrain, image_text: accuracy in training, image_to_text_accuracy from 0.25 to 0.5")
 
 
 def test_stages_tell_their_time(run: Run) -> None:

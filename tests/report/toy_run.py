@@ -66,6 +66,9 @@ def make_run(folder: Path, *, text_ids: bool = False, pairs: bool = True, **rank
             metrics = prepare.run(settings, folder) if stage == "prepare" else {"seconds": 75.0, "held_out_mrr": 0.5}
             StageFolder(folder, stage).finish(metrics)
     _write_curve(StageFolder(folder, "csft").tensorboard, "loss", [3.0, 2.0, 1.5])
+    pretrain = StageFolder(folder, "pretrain").tensorboard
+    _write_curve(pretrain / "image_text", "image_to_text_accuracy", [0.25, 0.5])
+    _write_curve(pretrain / "hparams", "image_text_loss", [9.0])  # a row of TensorBoard's table, and no curve
     _fill_store(settings, folder)
     _finish_rank(settings, folder)
     return settings
