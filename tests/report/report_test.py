@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from mim_tf.errors import StageError
 from mim_tf.report.report import report
 from mim_tf.training.scoring import Scored, predictions_path
+from tests.pages.markup_test import Parsed
 from tests.report.conftest import Run
-from tests.report.markup_test import Parsed
 from tests.report.toy_run import EVIL, ITEMS, make_run
 
 
