@@ -97,7 +97,8 @@ def _run(stage: str, settings: Settings, workdir: Path, cpu_devices: int, engine
     on = {"engine": engine} if stage in ENGINE_STAGES else {}
     start = time.monotonic()
     metrics: dict[str, float] = importlib.import_module(_MODULES[stage]).run(settings, workdir, **on)
-    return {"seconds": time.monotonic() - start} | metrics  # some stages time what matters in them
+    metrics.setdefault("seconds", time.monotonic() - start)  # some stages time what matters in them
+    return metrics
 
 
 def strategy_of(stage: str, settings: Settings) -> RankStrategy:
