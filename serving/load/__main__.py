@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     options = _parse(arguments)
+    # Shells let what a script starts in the background ignore Ctrl-C, and asyncio then gives a run no way to end.
+    of_ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         from mim_tf.serving.load.run import run_load_test
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, of_ctrl_c)
     return 0
 
 

@@ -68,9 +68,13 @@ def test_all_phases(serve_table: Serve, records: Path, tmp_path: Path) -> None:
         assert picture.size == (1100, 1100)
 
 
-def stop_when(happens: Callable[[], bool], given: list[str]) -> None:
-    """SIGTERM; then wait until all have closed what errors are written to, so for the run's other processes, too."""
-    command = [sys.executable, "-m", "mim_tf.serving.load", *given]
+def stop_when(happens: Callable[[], bool], given: list[str], *, in_background: bool) -> None:
+    """SIGTERM; then wait until all have closed what errors are written to, so for the run's other processes, too.
+
+    Shells that run a script let what it starts in the background ignore Ctrl-C.
+    """
+    ignoring = ["env", "--ignore-signal=INT"] if in_background else []
+    command = [*ignoring, sys.executable, "-m", "mim_tf.serving.load", *given]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT)
     try:
         wait_until(happens)
@@ -86,15 +90,17 @@ def stop_when(happens: Callable[[], bool], given: list[str]) -> None:
 def test_a_run_that_is_stopped_stops_its_upserts(serve_table: Serve, records: Path) -> None:
     table = serve_table(spare=40)
     upserts = ["--store", str(table.store_path), "--upserts-per-second", "50", "--upsert-rows", "20", "--seconds", "8"]
-    stop_when(lambda: table.state()[1] > 0, options(table, records, *upserts))
+    stop_when(lambda: table.state()[1] > 0, options(table, records, *upserts), in_background=False)
     np.testing.assert_array_equal(table.held(np.arange(10))[:, 0], np.arange(10))
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_takes_its_copy_away(serve_table: Serve, records: Path) -> None:
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_run_that_is_stopped_takes_its_copy_away(serve_table: Serve, records: Path, in_background: bool) -> None:
+    """While the server loads it, or soon after: once it is loaded, a run that is late already is over."""
     table = serve_table()
     reload = options(table, records, "--models", str(table.models), "--seconds", "4")
-    stop_when(lambda: table.client.model_status("table").get(2) == "AVAILABLE", reload)
+    stop_when((table.models / "table" / "2").exists, reload, in_background=in_background)
     assert sorted(path.name for path in (table.models / "table").iterdir()) == ["1"]
 
 
