@@ -62,10 +62,15 @@ def slow_fine_tuning_with_batch_normalisation() -> CsftModel:
     return CsftModel(items, contrast(2), negatives, slow=SlowWeights(items, 0.5))
 
 
+def image_text() -> ImageText:
+    """Two towers."""
+    return ImageText(vision(), text())
+
+
 # What is trained, and how many rows at once.
 CASES: dict[str, tuple[Callable[[], Any], int | None]] = {
-    "softmax": (lambda: ImageText(vision(), text()), None),
-    "softmax in chunks": (lambda: ImageText(vision(), text()), 2),
+    "softmax": (image_text, None),
+    "softmax in chunks": (image_text, 2),
     "sigmoid": (lambda: ImageText(vision(), text(), loss="sigmoid"), None),
     "masked language": (lambda: MaskedLanguage(text(), mask_share=0.3, whole_words=False), None),
     "causal language": (lambda: CausalLanguage(text("gpt2")), None),
@@ -84,8 +89,34 @@ STEPPED = (  # the others' gradients suffice
     "fine-tuning",
     "fine-tuning in chunks",
 )
+BEGUN_ALONE = ("fine-tuning in chunks",)  # on one replica; two go on before the last step, from a checkpoint
 
-BEGUN_ALONE = ("fine-tuning in chunks",)  # on one replica up to the restart
+
+class WatchedTrainer(Trainer):
+    """A trainer that keeps the gradients of its last step: to compute them beside it would trace the model once more.
+
+    Args:
+        learns: whether its steps move anything.
+    """
+
+    def __init__(self, *arguments: Any, learns: bool, **options: Any):
+        super().__init__(*arguments, **options)
+        self.gradients = tf.Variable(
+            tf.zeros([_flat(_values(self.objective.trainable_variables)).size]),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        self._learns = learns
+
+    def _gradients(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> Any:
+        gradients, *others = super()._gradients(batch, stop)
+        self.gradients.assign(tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], axis=0))
+        return gradients, *others
+
+    def _apply(self, *step: Any) -> None:
+        if self._learns:
+            super()._apply(*step)
 
 
 def batches_of(objective: Any) -> list[Arrays]:
@@ -106,36 +137,24 @@ def dataset(batches: list[Arrays], context: tf.distribute.InputContext) -> tf.da
     return tf.data.Dataset.from_tensor_slices({name: np.stack([share[name] for share in shares]) for name in shares[0]})
 
 
-def trained(
-    make: Callable[[], Any],
-    chunk_size: int | None,
-    batches: list[Arrays],
-    strategies: tuple[tf.distribute.Strategy, tf.distribute.Strategy],
-    steps: int,
-) -> Arrays:
-    """The loss and gradients of the first batch; with steps, also what is there after them.
+def trained(first: Callable[[], WatchedTrainer], last: Callable[[], WatchedTrainer] | None = None) -> Arrays:
+    """Scalars and gradients of the first batch; where it learns, also what is there after all steps.
 
-    Before the last step training starts anew from a checkpoint, on the second of the strategies.
+    Args:
+        first: makes a trainer.
+        last: makes another one, which does the last step from a checkpoint.
     """
     keras.utils.set_random_seed(0)
-    strategy, later = strategies
-    trainer = new_trainer(make, chunk_size, batches, strategy)
-    start = _values(trainer.objective.variables)
-    step = tf.function(lambda batch: strategy.run(trainer._gradients, (batch, tf.constant(False))))
-    gradients, values, *_ = tf.nest.map_structure(
-        lambda value: strategy.experimental_local_results(value)[0].numpy(), step(next(iter(trainer._batches_from(0))))
-    )
-    scalars = dict(zip(trainer._names, values, strict=False))
+    trainer = first()
+    before = _flat(_values(trainer.objective.trainable_variables))
+    scalars = trainer.train(tf.constant(1))
     shown = [scalars[name] for name in ("loss", "negatives", "false_negatives") if name in scalars]
-    found = {"loss": np.array(shown), "gradients": _flat(gradients)}
-    if not steps:
+    found = {"loss": np.array(shown), "gradients": trainer.gradients.numpy().astype(np.float64)}
+    if not trainer._learns:
         return found
-    for variable, value in zip(trainer.objective.variables, start, strict=True):  # statistics and queue have moved
-        variable.assign(value)
-    learning = trainer.objective.trainable_variables
-    before = _flat(_values(learning))
-    trainer.train(tf.constant(steps - 1))
-    trainer = restarted(trainer, new_trainer(make, chunk_size, batches, later))
+    trainer.train(tf.constant(STEPS - 2))
+    if last:
+        trainer = restarted(trainer, last())
     trainer.train(tf.constant(1))
     weights = _flat(_values(trainer.objective.trainable_variables))
     statistics = _values(trainer.objective.non_trainable_variables)  # and the queue
@@ -148,14 +167,20 @@ def trained(
 
 
 def new_trainer(
-    make: Callable[[], Any], chunk_size: int | None, batches: list[Arrays], strategy: tf.distribute.Strategy
-) -> Trainer:
-    """An objective and its trainer, at the beginning."""
-    options = ContrastiveSettings(batch_size=ROWS, chunk_size=chunk_size, averaging=0.5, warmup=0, clip_norm=0.1)
+    name: str, batches: list[Arrays], strategy: tf.distribute.Strategy, *, in_chunks: bool
+) -> WatchedTrainer:
+    """The objective of a case and its trainer, at the beginning."""
+    make, chunk_size = CASES[name]
+    # From here on. On one replica a few steps take less time than their graph.
+    tf.config.run_functions_eagerly(strategy.num_replicas_in_sync == 1)
+    options = ContrastiveSettings(
+        batch_size=ROWS, chunk_size=chunk_size if in_chunks else None, averaging=0.5, warmup=0, clip_norm=0.1
+    )
     with strategy.scope():
-        return Trainer(
+        return WatchedTrainer(
             make(),
             options,
+            learns=name in STEPPED,
             steps=10,
             rates={},
             strategy=strategy,
@@ -164,7 +189,7 @@ def new_trainer(
         )
 
 
-def restarted(trainer: Trainer, other: Trainer) -> Trainer:
+def restarted(trainer: Trainer, other: WatchedTrainer) -> WatchedTrainer:
     """Another trainer, which goes on where the first one is."""
     with tempfile.TemporaryDirectory() as folder:  # of this worker alone
         other.checkpoint().read(trainer.checkpoint().write(f"{folder}/checkpoint")).assert_consumed()
@@ -181,14 +206,13 @@ def _flat(arrays: list[np.ndarray]) -> np.ndarray:
 
 def compared(name: str, strategy: tf.distribute.Strategy) -> dict[str, float]:
     """Largest differences; those of gradients relative to the largest gradient."""
-    make, chunk_size = CASES[name]
     keras.utils.set_random_seed(0)
-    batches = batches_of(make())
-    steps = STEPS if name in STEPPED else 0
+    batches = batches_of(CASES[name][0]())
     alone = tf.distribute.get_strategy()
-    whole = trained(make, None, batches, (alone, alone), steps)
-    parts = trained(make, chunk_size, batches, (alone if name in BEGUN_ALONE else strategy, strategy), steps)
-    moved = {"moved": float(np.abs(whole.pop("moved")).max())} if steps else {}
+    whole = trained(partial(new_trainer, name, batches, alone, in_chunks=False))
+    here, there = (partial(new_trainer, name, batches, on, in_chunks=True) for on in (alone, strategy))
+    parts = trained(here, there) if name in BEGUN_ALONE else trained(there)
+    moved = {"moved": float(np.abs(whole.pop("moved")).max())} if name in STEPPED else {}
     differences = {key: float(np.abs(parts[key] - whole[key]).max()) for key in whole}
     differences["gradients"] /= np.abs(whole["gradients"]).max()
     return differences | moved
