@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ encoders:
   dim: 8
 pretrain:
   strategy: multi_worker
-  image_text: {{epochs: {epochs}, batch_size: 20, evaluate_every: 50}}
+  image_text: {{epochs: {epochs}, batch_size: 20, evaluate_every: 50, checkpoint_every: 20}}
 csft: {{strategy: multi_worker, epochs: 2, batch_size: 16, st_nsg: {{queue_batches: 2, momentum: 0.9}}}}
 """
 ENV = {name: value for name, value in os.environ.items() if name not in ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")}
@@ -34,12 +35,10 @@ PATIENCE = 400  # seconds, of a machine that does much else
 class Pair:
     """Two workers on one workdir."""
 
-    def __init__(self, folder: Path, epochs: int):
+    def __init__(self, folder: Path, shop: Path, epochs: int):
         self.pretrain = folder / "work" / "pretrain"
         self.config = folder / "run.yaml"
-        make_demo_shop(folder / "shop", items=60, users=60, days=20, searches=10)
-        self.config.write_text(CONFIG.format(shop=folder / "shop", epochs=epochs))
-        subprocess.run(self.command("prepare"), check=True, capture_output=True, env=ENV)
+        self.config.write_text(CONFIG.format(shop=shop, epochs=epochs))
 
     def command(self, module: str, *arguments: str) -> list[str]:
         run = ["--config", str(self.config), "--workdir", str(self.pretrain.parent)]
@@ -70,6 +69,22 @@ class Pair:
         return max((int(file.stem.split("-")[1]) for file in files), default=0)
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop and the workdir of a run on it, which has its records."""
+    folder = tmp_path_factory.mktemp("prepared")
+    make_demo_shop(folder / "shop", items=60, users=60, days=20, searches=10)
+    pair = Pair(folder, folder / "shop", epochs=1)
+    subprocess.run(pair.command("prepare"), check=True, capture_output=True, env=ENV)
+    return folder
+
+
+def pair_on(prepared: Path, folder: Path, epochs: int) -> Pair:
+    """On a copy of the workdir."""
+    shutil.copytree(prepared / "work", folder / "work")
+    return Pair(folder, prepared / "shop", epochs)
+
+
 def outputs(workers: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
     try:
         return [worker.communicate(timeout=PATIENCE) for worker in workers]
@@ -79,8 +94,8 @@ def outputs(workers: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
             worker.communicate()
 
 
-def test_the_chief_alone_writes_and_a_stopped_run_continues(tmp_path: Path) -> None:
-    pair = Pair(tmp_path, epochs=120)
+def test_the_chief_alone_writes_and_a_stopped_run_continues(tmp_path: Path, prepared: Path) -> None:
+    pair = pair_on(prepared, tmp_path, epochs=60)
     workers = pair.start()
     pair.wait(lambda: pair.steps_saved() > 0)
     workers[1].send_signal(signal.SIGTERM)
@@ -88,7 +103,7 @@ def test_the_chief_alone_writes_and_a_stopped_run_continues(tmp_path: Path) -> N
     assert [worker.returncode for worker in workers] == [143, 143], errors
     assert all("with a checkpoint. The same command continues" in error for error in errors)
     stopped_at = pair.steps_saved()
-    assert stopped_at >= 100
+    assert stopped_at >= 20
 
     workers = pair.start()
     (shown, error), (other, _) = outputs(workers)
@@ -112,8 +127,8 @@ def test_the_chief_alone_writes_and_a_stopped_run_continues(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, victim: int) -> None:
-    pair = Pair(tmp_path, epochs=4000)
+def test_a_worker_that_is_killed_is_reported_by_the_other(tmp_path: Path, prepared: Path, victim: int) -> None:
+    pair = pair_on(prepared, tmp_path, epochs=4000)
     workers = pair.start()
     pair.wait(lambda: pair.steps_saved() > 0)
     workers[victim].kill()
@@ -140,8 +155,8 @@ def test_a_worker_lost_while_tensorflow_starts_does_not_keep_the_other_for_ever(
     assert "in make_strategy" in run.stderr
 
 
-def test_csft_begun_on_one_device_goes_on_on_two(tmp_path: Path) -> None:
-    run = Pair(tmp_path, epochs=1)
+def test_csft_begun_on_one_device_goes_on_on_two(tmp_path: Path, prepared: Path) -> None:
+    run = pair_on(prepared, tmp_path, epochs=1)
     options = ["pretrain.strategy=one_device", "pretrain.image_text=null", "csft.checkpoint_every=5"]
     settings = [part for option in options for part in ("--set", option)]
 
