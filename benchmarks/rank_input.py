@@ -31,7 +31,7 @@ from mim_tf.ranking.network import IS_SHOWN, Features
 from mim_tf.representation import EmbeddingTable
 from mim_tf.settings import Settings, load_settings
 from mim_tf.training.models import records_folder
-from mim_tf.training.rank import compiled
+from mim_tf.training.rank_fit import compiled
 from mim_tf.training.rank_input import EpochPlan, training_sessions
 from mim_tf.training.rankers import build_ranker
 from mim_tf.workdir import StageFolder

@@ -22,7 +22,7 @@ ALLOWED = {
     "interest": set(),
     "metrics": set(),
     "figures": {"metrics"},
-    "pages": set(),
+    "pages": {"figures"},
     "serving": {"representation"},
     "encoder_names": set(),
     "settings": {"encoder_names"},

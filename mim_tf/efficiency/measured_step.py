@@ -17,7 +17,7 @@ from mim_tf.efficiency.step_cost import INFERENCE, StepCost
 from mim_tf.ranking.network import Features
 from mim_tf.settings import Settings
 from mim_tf.training.earlier_run import training_records
-from mim_tf.training.rank import compiled
+from mim_tf.training.rank_fit import compiled
 from mim_tf.training.rank_input import EpochPlan, training_sessions
 from mim_tf.training.rankers import build_ranker
 

@@ -78,7 +78,7 @@ def _notes(reference: Outcome, versions: Sequence[Outcome]) -> tuple[str, ...]:
         notes.insert(
             0,
             f"Means of {of} seeds, each a whole chain of stages, with 95% intervals (Student's t). Δ is the difference "
-            f"to {reference.name} over pairs of the same seed, p that of the paired t-test after Holm, * marks p < 0.05. "
+            f"to {reference.name} over pairs of the same seed, p that of the paired t-test after Holm; *: p < 0.05. "
             "Δ over users is of the first seed, with the 95% interval that other users would give (bootstrap).",
         )
     return tuple(notes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mim_tf.experiment.sheet import Sheet
-from mim_tf.figures.figure import svg_of
-from mim_tf.pages.markup import Html, element, image, paragraph, table
+from mim_tf.pages.figure_image import figure_image
+from mim_tf.pages.markup import Html, element, paragraph, table
 from mim_tf.pages.section import Section
 
 
@@ -12,7 +12,7 @@ def sheet_section(sheet: Sheet) -> Section:
     """A sheet as a part of a page: its picture, its numbers, its notes, and what the paper has."""
     content: list[Html] = []
     if sheet.figure is not None:
-        content.append(image(svg_of(sheet.figure).encode(), "svg+xml", f"{sheet.title}, drawn", class_="figure"))
+        content.append(figure_image(sheet.figure, f"{sheet.title}, drawn: the numbers stand below"))
     if sheet.rows:
         content.append(_numbers(sheet))
     content += [paragraph(element("small", note)) for note in sheet.notes]

@@ -9,9 +9,9 @@ import numpy as np
 from mim_tf.figures.calibration import calibration_figure
 from mim_tf.figures.group_gains import group_gains_figure
 from mim_tf.metrics import age_groups, calibration_curve, calibration_error, predicted_over_observed
+from mim_tf.pages.figure_image import figure_image
 from mim_tf.pages.markup import Html, element, paragraph, table
 from mim_tf.pages.section import Section
-from mim_tf.report.learning import figure_image
 from mim_tf.report.numbers import age_text, interval_text
 from mim_tf.report.predictions import ComparedGroup, Predictions, compared_groups, kind_of_interval
 

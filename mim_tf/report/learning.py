@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from mim_tf.figures.figure import svg_of
 from mim_tf.figures.learning_curves import Curve, learning_curves_figure
-from mim_tf.pages.markup import Html, element, image, paragraph
+from mim_tf.pages.figure_image import figure_image
+from mim_tf.pages.markup import Html, element, paragraph
 from mim_tf.pages.section import Section
 from mim_tf.report.event_files import read_scalars
 from mim_tf.settings import Settings
@@ -30,7 +28,6 @@ _OF_RANK = {
     "validation AUC within users": "epoch_grouped_auc",
     "validation log loss": "epoch_log_loss",
 }
-_LEAST_PIXELS = 72  # per inch of a figure, of the 96 that are its size: smaller, its words cannot be read
 _Panels = dict[str, dict[str, list[Curve]]]
 
 
@@ -47,13 +44,6 @@ def learning_section(settings: Settings, workdir: Path) -> Section:
     else:
         content.insert(0, paragraph("As the event files have them, not smoothed. With several seeds, a line for each."))
     return Section("learning", "Learning curves", content)
-
-
-def figure_image(figure: Figure, alt: str) -> Html:
-    """A figure in a box of its own, in which it scrolls where the screen is narrow."""
-    least = f"min-width: {_LEAST_PIXELS * figure.get_figwidth():.0f}px"
-    drawn = image(svg_of(figure).encode(), "svg+xml", alt, class_="figure", style=least)
-    return element("div", drawn, class_="wide", tabindex=0)
 
 
 def _figure(name: str, panels: _Panels, x_label: str) -> list[Html]:

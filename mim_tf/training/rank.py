@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,29 +14,23 @@ from tensorflow import keras
 
 from mim_tf.data.record_cache import transfers_explained
 from mim_tf.data.record_files import RecordFiles
-from mim_tf.data.record_schema import TRAIN, RecordSchema
+from mim_tf.data.record_schema import TRAIN
 from mim_tf.errors import DataError, StageError
 from mim_tf.metrics import Interval, paired_seed_interval, ranking_metrics, relative_improvement, seed_interval
 from mim_tf.ranking import Ranker
-from mim_tf.ranking.end_to_end_model import EndToEndModel
 from mim_tf.ranking.ranker import ContentTable
-from mim_tf.ranking.tfrs_model import RankingModel
-from mim_tf.representation import DistributedTable, EmbeddingStore, EmbeddingTable
-from mim_tf.settings import RankSettings, Settings
+from mim_tf.representation import EmbeddingStore
+from mim_tf.settings import Settings
 from mim_tf.training.earlier_run import EarlierRun, network_statistics, training_records, weights_path
-from mim_tf.training.follow_store import FollowStore
 from mim_tf.training.hyper_parameters import write_hyper_parameters
 from mim_tf.training.models import records_folder
-from mim_tf.training.rank_callbacks import BestEpoch, Progress, Traced
-from mim_tf.training.rank_input import EpochPlan, distributed_impressions
-from mim_tf.training.rank_optimizer import encoder_optimizer, rank_optimizer
+from mim_tf.training.rank_fit import backup_of, fit
 from mim_tf.training.rank_summaries import RankSummaries, show_gains
-from mim_tf.training.rankers import VARIANTS, build_ranker, one_row, reads_table, variants_of
+from mim_tf.training.rankers import VARIANTS, build_ranker, reads_table, variants_of
 from mim_tf.training.ranking_report import COLUMNS, ranking_report
 from mim_tf.training.represent import store_path
 from mim_tf.training.sample_histories import SampleHistories
 from mim_tf.training.scoring import Scored, predictions_path, score_validation
-from mim_tf.training.step_trace import StepTrace
 from mim_tf.training.strategies import make_strategy, no_worker_lost, wait_for_all, write_checkpoint
 from mim_tf.training.table_versions import TableVersions
 from mim_tf.workdir import StageFolder
@@ -107,24 +100,6 @@ def load_ranker(
     return ranker
 
 
-def compiled(ranker: Ranker, options: RankSettings, steps: int) -> RankingModel:
-    """The ranker ready for `fit`.
-
-    Args:
-        ranker: as `build_ranker` makes it.
-        options: of how it learns.
-        steps: of the whole training.
-    """
-    optimizer = rank_optimizer(options, steps)
-    if ranker.table is None or not ranker.table.trainable_variables:
-        model = RankingModel(ranker, options.batch_size)
-        model.compile(optimizer=optimizer)
-        return model
-    end_to_end = EndToEndModel(ranker, options.batch_size)
-    end_to_end.compile(optimizer=optimizer, encoder_optimizer=encoder_optimizer(options, steps))
-    return end_to_end
-
-
 def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strategy: tf.distribute.Strategy) -> Ranker:
     """One variant, trained from one seed; an interrupted training continues after its last whole epoch."""
     stage = StageFolder(workdir, "rank")
@@ -142,10 +117,17 @@ def _trained(settings: Settings, workdir: Path, variant: str, seed: int, strateg
             EarlierRun(settings.rank.start_from).hand_over(ranker, variant, seed)
         is_chief = strategy.extended.should_checkpoint
         summaries = _summaries(ranker, settings, stage, variant, path.name) if is_chief else None
-        _fit(ranker, settings, stage, path, settings.seed + seed, strategy, summaries)
+
+        def measure(epoch: int) -> dict[str, float]:
+            scored = _scored(ranker, settings, workdir)
+            if summaries:
+                summaries.write(scored, epoch)
+            return _measured(scored)
+
+        fit(ranker, settings, path, settings.seed + seed, strategy, measure)
         write_checkpoint(ranker.checkpoint(), str(path), strategy)
     if strategy.extended.should_checkpoint:
-        shutil.rmtree(_backup(path), ignore_errors=True)  # not before the weights are safe
+        shutil.rmtree(backup_of(path), ignore_errors=True)  # not before the weights are safe
     return ranker
 
 
@@ -172,51 +154,6 @@ def _store_versions(settings: Settings, workdir: Path) -> dict[str, float]:
     return {"store_version": last.last, "store_version_first": first.first} if first.known and last.known else {}
 
 
-def _fit(
-    ranker: Ranker,
-    settings: Settings,
-    stage: StageFolder,
-    path: Path,
-    seed: int,
-    strategy: tf.distribute.Strategy,
-    summaries: RankSummaries | None,
-) -> None:
-    options, records = settings.rank, records_folder(StageFolder(stage.workdir, "prepare"))
-    mixed = training_records(settings, stage.workdir, seed)
-    plan, first_epoch = EpochPlan.under(strategy, mixed, options), _first_epoch(path)
-    with strategy.scope():
-        model = compiled(ranker, options, plan.steps * options.epochs)
-    model(one_row(RecordSchema.load(records)))  # BackupAndRestore wants a model that was called
-    if first_epoch:
-        print(f"{path.name}: continues at epoch {first_epoch} of {options.epochs}", file=sys.stderr, flush=True)
-
-    def measure(epoch: int) -> dict[str, float]:
-        scored = _scored(ranker, settings, stage.workdir)
-        measured = _measured(scored)
-        if summaries:
-            summaries.write(scored, epoch)
-        return measured
-
-    with StepTrace(stage.tensorboard / path.name if summaries else None, options.profile) as trace:
-        shown = [
-            keras.callbacks.TensorBoard(str(stage.tensorboard / path.name), profile_batch=0),
-            Progress(path.name, options.epochs, plan.steps),
-            *([Traced(trace, plan.steps)] if options.profile else []),
-        ]
-        model.fit(
-            distributed_impressions(mixed, options, seed, plan, strategy, first_epoch),
-            epochs=options.epochs,
-            steps_per_epoch=plan.steps,
-            verbose=0,
-            callbacks=[
-                BestEpoch(ranker.checkpoint(), path, options.patience, measure, strategy),
-                keras.callbacks.BackupAndRestore(str(_backup(path)), delete_checkpoint=False),
-                *_followers(ranker, settings, stage, path, strategy),
-                *(shown if summaries else []),
-            ],
-        )
-
-
 def _summaries(ranker: Ranker, settings: Settings, stage: StageFolder, variant: str, name: str) -> RankSummaries:
     """What shows a training's validation impressions; users' histories where the model weighs their contents."""
     histories, weighs = None, settings.rank.content or settings.rank.fusion
@@ -224,30 +161,6 @@ def _summaries(ranker: Ranker, settings: Settings, stage: StageFolder, variant: 
         records = records_folder(StageFolder(stage.workdir, "prepare"))
         histories = SampleHistories(records, settings.rank, ranker.table)
     return RankSummaries(stage.tensorboard / name, variant, histories)
-
-
-def _followers(
-    ranker: Ranker, settings: Settings, stage: StageFolder, path: Path, strategy: tf.distribute.Strategy
-) -> list[keras.callbacks.Callback]:
-    """What keeps a table up to date, where it can change."""
-    table = ranker.table
-    if not isinstance(table, EmbeddingTable) or isinstance(table, DistributedTable):
-        return []
-    return [FollowStore(table, store_path(settings, stage.workdir), path, strategy)]
-
-
-def _backup(path: Path) -> Path:
-    """Folder of what a training goes on from."""
-    return path.with_name(f"{path.name}-backup")
-
-
-def _first_epoch(path: Path) -> int:
-    """The epoch that a training begins with, or goes on with: after the last that `BackupAndRestore` has saved."""
-    saved = tf.Variable(-1, dtype=tf.int64)
-    newest = tf.train.latest_checkpoint(str(_backup(path) / "chief"))
-    if newest is not None:
-        tf.train.Checkpoint(ckpt_saved_epoch=saved).read(newest).assert_existing_objects_matched().expect_partial()
-    return int(saved.numpy()) + 1
 
 
 def _scored(ranker: Ranker, settings: Settings, workdir: Path) -> Scored:

@@ -47,7 +47,7 @@ def ranker_of(ubm: str, *, with_content: bool) -> Ranker:
 
 def step_of(ranker: Ranker, mode: str) -> Any:
     """The concrete function of a step."""
-    from mim_tf.training.rank import compiled
+    from mim_tf.training.rank_fit import compiled
 
     model = compiled(ranker, RankSettings(batch_size=SAMPLES), steps=1)
     step: Any = ranker.probabilities if mode == "inference" else model.train_step

@@ -81,11 +81,11 @@ def test_a_restart_goes_on_with_the_epoch_after_the_saved_one(tmp_path: Path) ->
     """The input has to know before Keras does."""
     from tensorflow import keras
 
-    from mim_tf.training.rank import _first_epoch
+    from mim_tf.training.rank_fit import first_epoch_of
 
     run = Run(tmp_path / "model", None, [0.5] * 3)
     run.callbacks[1] = keras.callbacks.BackupAndRestore(str(tmp_path / "model-backup"), delete_checkpoint=False)
-    assert _first_epoch(tmp_path / "model") == 0
+    assert first_epoch_of(tmp_path / "model") == 0
     run.fit(epochs=2)
-    assert _first_epoch(tmp_path / "model") == 2
+    assert first_epoch_of(tmp_path / "model") == 2
     assert run.fit() == 3  # of three epochs the last one was left

@@ -14,7 +14,7 @@ from mim_tf.data.records import read_sessions
 from mim_tf.metrics import ranking_metrics
 from mim_tf.ranking import Ranker
 from mim_tf.settings import Settings, load_settings
-from mim_tf.training.rank import compiled
+from mim_tf.training.rank_fit import compiled
 from mim_tf.training.rankers import build_ranker
 from mim_tf.training.scoring import score_validation
 from mim_tf.training.strategies import make_strategy, split_cpu, write_checkpoint
