@@ -72,19 +72,14 @@ class Experiment:
         # Other pairs of the same items: stage 1 would learn the same once more.
         return chain.with_encoders_of(self.chain(mim(self.settings), seed))
 
-    def compute(self, versions: Iterable[Version], last: str | None = None) -> None:
-        """Compute all seeds of versions, as far as the budget allows.
-
-        Args:
-            versions: those without a reason not to.
-            last: the last stage to compute; None for `last_stage`.
-        """
+    def compute(self, versions: Iterable[Version]) -> None:
+        """Compute all seeds of versions, as far as the budget allows; those with a reason not to are left out."""
         begun, longest, versions = time.monotonic(), 0.0, list(versions)
         for seed in range(self.settings.experiment.seeds):
             seed_begun = time.monotonic()
             too_late = seed > 0 and seed_begun + longest > begun + self._budget
             deadline = float("-inf") if too_late else begun + self._budget
-            tasks = tasks_of((chain, last or self.last_stage) for chain in self._chains(versions, seed))
+            tasks = tasks_of((chain, self.last_stage) for chain in self._chains(versions, seed))
             self._failed |= self._lanes.compute(tasks, deadline)
             longest = max(longest, time.monotonic() - seed_begun)
 
