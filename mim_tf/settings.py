@@ -486,6 +486,20 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _fitting_behaviour_models(self) -> Self:
+        """What a user behaviour model has of its own must be settings of `rank`, and none that tables compare."""
+        compared = {"base", "content", "fusion", "id_interest", "seeds", "strategy", "ubm"}
+        for ubm, own in self.experiment.ubms.items():
+            if wrong := ", ".join(sorted(compared & own.keys())):
+                raise ValueError(f"`experiment.ubms.{ubm}` must leave out what is compared. Received: {wrong}")
+            try:
+                RankSettings.model_validate({**self.rank.model_dump(), "ubm": ubm, "ubm_options": {}, **own})
+            except ValidationError as error:
+                problem = _problem(error.errors()[0])
+                raise ValueError(f"`experiment.ubms.{ubm}` must be settings of `rank`: {problem}") from error
+        return self
+
+    @model_validator(mode="after")
     def _comparable_queries(self) -> Self:
         if self.rank.query and self.represent.centre:
             raise ValueError("`rank.query` compares queries with h_MM, which `represent.centre` moves: set it to false")

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mim_tf.errors import MimError, StageError
 from mim_tf.settings import Settings, dump_settings, load_settings
 
@@ -160,8 +158,8 @@ class StageFolder:
         """
         if not self._settings_file.exists():
             return
-        then = yaml.safe_load(self._settings_file.read_text(encoding="utf-8"))
-        now = yaml.safe_load(dump_settings(settings))
+        # What was not yet a setting then had what is its default now.
+        then, now = (made.model_dump(mode="json") for made in (self.settings, settings))
         given = any(tree["represent"].get("encoder") for tree in (then, now)) and self.stage not in _ENCODER_STAGES
         left_out = _ENCODER_STAGES if given else ()
         for stage in STAGES[: STAGES.index(self.stage) + 1]:  # the earliest one concerned is the one to run again

@@ -7,7 +7,15 @@ import pytest
 import yaml
 
 from mim_tf.errors import SettingsError
-from mim_tf.settings import RankSettings, RepresentSettings, TextSettings, VisionSettings, dump_settings, load_settings
+from mim_tf.settings import (
+    RankSettings,
+    RepresentSettings,
+    TextSettings,
+    VisionSettings,
+    dump_settings,
+    load_settings,
+    parse_settings,
+)
 
 
 @pytest.fixture
@@ -152,3 +160,20 @@ def test_steps_that_are_traced_are_a_range(config: Path, steps: str, message: st
     with pytest.raises(SettingsError, match=message):
         load_settings(config, [f"csft.profile={steps}"])
     assert load_settings(config, ["csft.profile=[3, 3]"]).csft.profile == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"epochz": 8}, r"`experiment\.ubms\.bst` must be settings of `rank`: `epochz` is not a setting"),
+        ({"epochs": 0}, r"`experiment\.ubms\.bst` must be settings of `rank`: `epochs`"),
+        (
+            {"base": False, "seeds": 3},
+            r"`experiment\.ubms\.bst` must leave out what is compared\. Received: base, seeds",
+        ),
+    ],
+)
+def test_behaviour_models_own_settings_are_checked(own: dict[str, object], message: str) -> None:
+    tree = {"data": {"items": "items.parquet"}, "experiment": {"ubms": {"bst": own}}}
+    with pytest.raises(SettingsError, match=message):
+        parse_settings(tree, source="test")

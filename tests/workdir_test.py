@@ -248,3 +248,16 @@ def test_what_shapes_a_stage() -> None:
     of_rank = settings_shaping("rank", settings)
     assert of_rank["represent"] == {"rows": "int8", "centre": False}
     assert of_rank["rank"] == {"ubm": "din", "ubm_options": {"units": [8]}}
+
+
+def test_what_was_no_setting_then_had_todays_default(tmp_path: Path) -> None:
+    folder = StageFolder(tmp_path, "rank")
+    with folder.begin(settings_with()):
+        folder.finish({})
+    file = folder.path / "settings.yaml"
+    tree = yaml.safe_load(file.read_text())
+    del tree["rank"]["base"], tree["experiment"]
+    file.write_text(yaml.safe_dump(tree))
+    folder.check(settings_with())
+    with pytest.raises(StageError, match=r"rank\.base was True, now False"):
+        folder.check(settings_with(rank={"base": False}))

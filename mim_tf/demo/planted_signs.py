@@ -53,18 +53,16 @@ def planted_signs(workdir: Path) -> Iterator[Sign]:
     """What an experiment's tables say of each expectation.
 
     Raises:
-        StageError: a table is not there.
+        StageError: a table is not there, or lacks numbers.
     """
-    for name, row in _rows(workdir, "table2").items():
-        if name.endswith(", Δ"):
-            gain = float(row["ALL"])
-            yield Sign(f"MIM gains with {name.removesuffix(', Δ')}", f"{gain:+.4f} in AUC", gain > 0)
-    for name, row in _rows(workdir, "table5").items():
-        if name != "MIM":
-            change = float(row["Δ"])
-            yield Sign(f"{name} costs", f"{change:+.4f} in AUC, p {float(row['Δ p']):.3f}", change < 0)
-    by_age = {name: float(row["Δ"]) for name, row in _rows(workdir, "figure6").items()}
-    newest, others = by_age.pop("S1"), max(by_age.values())
+    for name in (f"{ubm}, Δ" for ubm in ("Avg Pooling", "DIN", "DIEN", "BST", "TWIN", "SIM")):
+        gain = _number(workdir, "table2", name, "ALL")
+        yield Sign(f"MIM gains with {name.removesuffix(', Δ')}", f"{gain:+.4f} in AUC", gain > 0)
+    for name in (name for name in _rows(workdir, "table5") if name != "MIM"):
+        change, p = (_number(workdir, "table5", name, column) for column in ("Δ", "Δ p"))
+        yield Sign(f"{name} costs", f"{change:+.4f} in AUC, p {p:.3f}", change < 0)
+    gains = {name: _number(workdir, "figure6", name, "Δ") for name in (f"S{number}" for number in range(1, 11))}
+    newest, others = gains.pop("S1"), max(gains.values())
     yield Sign("the newest items gain most", f"S1 {newest:+.4f}, the best of the others {others:+.4f}", newest > others)
     yield _by_content(workdir)
 
@@ -76,10 +74,19 @@ def _by_content(workdir: Path) -> Sign:
     truth = parquet.read_table(shop / "truth" / "items.parquet", columns=["item_id", "content_weight"]).to_pydict()
     weights = dict(zip(truth["item_id"], truth["content_weight"], strict=True))
     counts = {kind: weights[item] for item, kind in zip(categories["item_id"], categories["category"], strict=True)}
-    gains = {name: float(row["Δ"]) for name, row in _rows(workdir, "table7").items() if name in counts}
+    gains = {name: _number(workdir, "table7", name, "Δ") for name in _rows(workdir, "table7") if name in counts}
     rank = spearmanr([counts[name] for name in gains], list(gains.values()))
     found = f"rank correlation {rank.statistic:.2f} of {len(gains)} categories, p {rank.pvalue:.3f}"
     return Sign("categories in which content counts more gain more", found, rank.statistic > 0 and rank.pvalue < 0.05)
+
+
+def _number(workdir: Path, table: str, row: str, column: str) -> float:
+    value = _rows(workdir, table).get(row, {}).get(column)
+    if not value:
+        raise StageError(
+            f"{workdir / 'tables' / table}.csv must have a number for {row}, {column}: several seeds of all parts."
+        )
+    return float(value)
 
 
 def _rows(workdir: Path, name: str) -> dict[str, dict[str, str]]:

@@ -6,17 +6,23 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mim_tf.commandline import options_of, run_command, settings_of, stage_parser
 from mim_tf.errors import SettingsError
 from mim_tf.workdir import exclusive, write_aside
 
+if TYPE_CHECKING:
+    from mim_tf.experiment.experiment import Experiment
+    from mim_tf.experiment.sheet import Sheet
+
 _EPILOG = """\
 Computes what the paper's tables and figures compare, on the data that the settings name, and writes into the workdir
 
-  report.html        all of them, with the paper's own figures beside ours; one file, for any browser
+  report.html        what was asked for, with the paper's own figures beside ours; one file, for any browser
   tables/            each as CSV (full precision), Markdown, and where it is drawn PNG and SVG
   mim                a link to the workdir of MIM's first seed, to export it or to look at it: mim_tf.report
   stages/, logs/     the stages of all chains, each a workdir for the other commands, and what they said
@@ -62,7 +68,6 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     from mim_tf.experiment.page import sheet_section
     from mim_tf.experiment.sheets import SHEETS
     from mim_tf.experiment.versions import mim
-    from mim_tf.experiment.write_sheet import write_sheet
     from mim_tf.pages.page import page
 
     begun = time.monotonic()
@@ -72,10 +77,7 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     names = _names(arguments.table, arguments.figure) or list(SHEETS)
     experiment.compute([version for name in names for version in SHEETS[name].versions(settings)])
     experiment.link(mim(settings), workdir / "mim")
-    sheets = [SHEETS[name].make(experiment) for name in names]
-    for sheet in sheets:
-        write_sheet(sheet, workdir / "tables")
-        print(f"\n{sheet.markdown()}", end="", flush=True)
+    sheets = [_sheet(name, experiment, workdir / "tables") for name in names]
     minutes = (time.monotonic() - begun) / 60
     about = f"{' '.join(options_of(arguments))}; {minutes:.0f} minutes beside what was finished before"
     if arguments.budget:
@@ -83,6 +85,22 @@ def _run(arguments: argparse.Namespace, workdir: Path) -> None:
     text = page("The paper's tables and figures", about, [sheet_section(sheet) for sheet in sheets])
     write_aside(workdir / "report.html", text)
     print(f"\nThe report is {workdir / 'report.html'}.")
+
+
+def _sheet(name: str, experiment: Experiment, folder: Path) -> Sheet:
+    """Make a table and write it down. One that fails says so, and spares the others."""
+    from mim_tf.experiment.sheet import empty_sheet
+    from mim_tf.experiment.sheets import SHEETS
+    from mim_tf.experiment.write_sheet import write_sheet
+
+    try:
+        sheet = SHEETS[name].make(experiment)
+    except Exception as error:
+        traceback.print_exc()
+        sheet = empty_sheet(name, name, f"{type(error).__name__}: {error}")
+    write_sheet(sheet, folder)
+    print(f"\n{sheet.markdown()}", end="", flush=True)
+    return sheet
 
 
 def _names(tables: Sequence[int] | None, figures: Sequence[int] | None) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mim_tf.settings import Settings, dump_settings, parse_settings
+from mim_tf.settings import PretrainSettings, Settings, dump_settings, parse_settings
 from mim_tf.workdir import StageFolder, earlier_stages, settings_shaping, stages_of, write_aside
 
 _DIGITS = 12
@@ -93,5 +93,4 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 def without_pretraining(*kept: str) -> dict[str, None]:
     """The changes that leave all of stage 1 out but for some objectives."""
-    objectives = ("masked_language", "causal_language", "masked_image", "image_views", "image_text")
-    return {f"pretrain.{name}": None for name in objectives if name not in kept}
+    return {f"pretrain.{name}": None for name in PretrainSettings.model_fields if name not in ("strategy", *kept)}

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from mim_tf.errors import SettingsError
 from mim_tf.experiment.chain import Chain, changed
-from mim_tf.experiment.comparisons import Outcome
 from mim_tf.experiment.lanes import Lanes
-from mim_tf.experiment.task import tasks_of
+from mim_tf.experiment.measured import Outcome
+from mim_tf.experiment.task import Task, tasks_of
 from mim_tf.experiment.versions import Version, mim
 from mim_tf.settings import Settings
 from mim_tf.training.scoring import Scored, predictions_path
+
+NO_CLICK_MODEL = "`data.impressions` is not set, so there is no click model"
 
 
 class Experiment:
@@ -29,7 +31,8 @@ class Experiment:
         settings: of the run.
         workdir: its folder.
         lanes: stages computed side by side.
-        budget: seconds after which no stage is begun, and no seed that would not be through by then; None: no bound.
+        budget: seconds from now on, after which no stage is begun, and no seed that would not be through by then; None:
+            no bound. A stage that runs ends.
         say: is told of what is computed.
 
     Raises:
@@ -47,9 +50,9 @@ class Experiment:
     ):
         _check(settings)
         self.settings = settings
-        self._stages, self._say = workdir / "stages", say
+        self._stages = workdir.resolve() / "stages"  # which settings of chains name, however it was called
         self._lanes = Lanes(lanes, workdir / "logs", say)
-        self._budget = float("inf") if budget is None else budget
+        self._lane_count, self._deadline = lanes, float("inf") if budget is None else time.monotonic() + budget
         self._failed: dict[Path, str] = {}
         self._scored: dict[Path, Scored] = {}
 
@@ -67,28 +70,35 @@ class Experiment:
         settings = changed(self.settings, {**version.changes, "seed": self.settings.seed + seed, "rank.seeds": 1})
         own = {f"rank.{name}": value for name, value in settings.experiment.ubms.get(settings.rank.ubm, {}).items()}
         chain = Chain(changed(settings, own), self._stages)
-        if settings.data == self.settings.data or version.reason:
+        encoders = (settings.encoders.vision, settings.encoders.text)
+        anew = any(encoder.projection == "principal" for encoder in encoders)  # from the weights it is given
+        if settings.data == self.settings.data or anew:
             return chain
         # Other pairs of the same items: stage 1 would learn the same once more.
         return chain.with_encoders_of(self.chain(mim(self.settings), seed))
 
     def compute(self, versions: Iterable[Version]) -> None:
         """Compute all seeds of versions, as far as the budget allows; those with a reason not to are left out."""
-        begun, longest, versions = time.monotonic(), 0.0, list(versions)
+        versions, longest = list(versions), 0.0
         for seed in range(self.settings.experiment.seeds):
-            seed_begun = time.monotonic()
-            too_late = seed > 0 and seed_begun + longest > begun + self._budget
-            deadline = float("-inf") if too_late else begun + self._budget
+            begun = time.monotonic()
             tasks = tasks_of((chain, self.last_stage) for chain in self._chains(versions, seed))
+            through = begun + longest <= self._deadline or all(task.finished for task in tasks.values())
+            deadline = self._deadline if through or seed == 0 else float("-inf")
             self._failed |= self._lanes.compute(tasks, deadline)
-            longest = max(longest, time.monotonic() - seed_begun)
+            longest = max(longest, time.monotonic() - begun, self._noted(tasks.values()))
+
+    def _noted(self, tasks: Iterable[Task]) -> float:
+        """How long stages took that may have been computed before, in seconds, spread over the lanes."""
+        seconds = (task.chain.folder(task.stage).metrics.get("seconds", 0.0) for task in tasks if task.finished)
+        return sum(seconds) / self._lane_count
 
     def outcome(self, version: Version) -> Outcome:
         """What a version's finished chains have shown."""
         if version.reason is not None:
             return Outcome(version.name, {}, {}, version.reason)
-        if version.variant == "base" and self.last_stage == "csft":
-            return Outcome(version.name, {}, {}, "`data.impressions` is not set, so there is no click model")
+        if version.of_click_model and self.last_stage == "csft":
+            return Outcome(version.name, {}, {}, NO_CLICK_MODEL)
         try:
             chains = {seed: self.chain(version, seed) for seed in range(self.settings.experiment.seeds)}
         except SettingsError as error:
@@ -110,7 +120,10 @@ class Experiment:
 
     def missing(self, version: Version, stage: str) -> str | None:
         """Why a version's first seed has not come to a stage, if so."""
-        chain = self.chain(version, 0)
+        try:
+            chain = self.chain(version, 0)
+        except SettingsError as error:
+            return " ".join(str(error).split()).removesuffix(".")
         if stage in chain.stages and chain.folder(stage).finished:
             return None
         return self._failed.get(chain.workdir(stage), "not computed")

@@ -72,10 +72,17 @@ class Lanes:
         try:
             while (task := self._take(legacy)) is not None:
                 began, legacy = time.monotonic(), task.stage in LEGACY_KERAS_STAGES
-                error = process.run(task)
+                error = self._run(process, task)
                 self._ended(task, error, time.monotonic() - began)
         finally:
             process.end()
+
+    @staticmethod
+    def _run(process: StageProcess, task: Task) -> str | None:
+        try:
+            return process.run(task)
+        except Exception as error:  # no file, no process, no memory: the other tasks are worth having
+            return f"{type(error).__name__}: {error}"
 
     def _take(self, legacy: bool) -> Task | None:
         """The next task whose turn it is, of that Keras mode if there is one; None when there is none left."""

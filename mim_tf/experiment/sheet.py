@@ -29,15 +29,19 @@ class Number(NamedTuple):
     decimals: int = 4
 
     def __str__(self) -> str:
-        """`+0.0221 ± 0.0139 *`: differences have a sign, and a star where chance is not likely."""
-        sign = "" if self.p is None else "+"
-        text = f"{self.interval.estimate:{sign}.{self.decimals}f}"
-        if self.interval.lower == self.interval.lower:
-            text += f" ± {(self.interval.upper - self.interval.lower) / 2:.{self.decimals}f}"
+        """`+0.0221 ± 0.0139 *`: differences have a sign, and a star where chance is not likely.
+
+        An interval that lies unevenly around its number is shown by its ends: `+0.0221 (0.0102 to 0.0395)`.
+        """
+        (estimate, lower, upper), places = self.interval, f".{self.decimals}f"
+        text = f"{estimate:{'' if self.p is None else '+'}{places}}"
+        if lower == lower:
+            even = abs((upper - estimate) - (estimate - lower)) < 1e-9
+            text += f" ± {(upper - lower) / 2:{places}}" if even else f" ({lower:{places}} to {upper:{places}})"
         return text + (" *" if self.p is not None and self.p < SIGNIFICANT else "")
 
 
-Value = Number | int | str | None
+Value = Number | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def _fields(columns: Sequence[str], values: Mapping[str, Value]) -> dict[str, st
 def _shown(value: Value) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

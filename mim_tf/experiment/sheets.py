@@ -9,9 +9,10 @@ from typing import NamedTuple
 from mim_tf.efficiency.efficiency import EfficiencyRow, efficiency
 from mim_tf.errors import MimError
 from mim_tf.experiment import by_group, paper, versions
-from mim_tf.experiment.comparisons import Outcome, comparison_sheet
+from mim_tf.experiment.comparisons import comparison_sheet
 from mim_tf.experiment.data_statistics import ALL, data_statistics
-from mim_tf.experiment.experiment import Experiment
+from mim_tf.experiment.experiment import NO_CLICK_MODEL, Experiment
+from mim_tf.experiment.measured import Outcome
 from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
 from mim_tf.experiment.versions import Version
 from mim_tf.figures.estimates import estimates_figure
@@ -43,11 +44,15 @@ def _table1(experiment: Experiment) -> Sheet:
 
 def _table2(experiment: Experiment) -> Sheet:
     models = versions.user_behaviour_models(experiment.settings)
-    sheet = by_group.table2(
-        {name: (experiment.outcome(base), experiment.outcome(mim)) for name, (base, mim) in models.items()}
-    )
+    sheet = by_group.table2({name: _pair(experiment, base, mim) for name, (base, mim) in models.items()})
     gains = [(name.removesuffix(", Δ"), values.get(ALL)) for name, values in sheet.rows if name.endswith(", Δ")]
     return _drawn(sheet, gains, "gain in AUC, Base+MIM over Base", reference=0.0)
+
+
+def _pair(experiment: Experiment, base: Version, mim: Version) -> tuple[Outcome, Outcome]:
+    """What both have shown; what is missing of one is missing of the comparison."""
+    outcomes = experiment.outcome(base), experiment.outcome(mim)
+    return outcomes[0], outcomes[1]._replace(missing=outcomes[1].missing or outcomes[0].missing)
 
 
 def _table3(experiment: Experiment) -> Sheet:
@@ -69,11 +74,13 @@ def _compared(
     return _drawn(sheet, [(row, values.get("AUC")) for row, values in sheet.rows], "AUC")
 
 
+def _ablations(settings: Settings) -> list[Version]:
+    return [versions.mim(settings), *versions.csft_ablations(settings), *versions.ciubm_ablations(settings)]
+
+
 def _table5(experiment: Experiment) -> Sheet:
     settings = experiment.settings
-    rows = [*versions.csft_ablations(settings), *versions.ciubm_ablations()]
-    mim = experiment.outcome(versions.mim(settings))
-    outcomes = [experiment.outcome(row) for row in rows]
+    mim, *outcomes = (experiment.outcome(row) for row in _ablations(settings))
     sheet = comparison_sheet("table5", "Table 5: ablations", mim, outcomes, paper.ABLATIONS)
     differences = [(row, values.get("Δ")) for row, values in sheet.rows[1:]]
     return _drawn(sheet, differences, "difference in AUC to MIM", reference=0.0)
@@ -85,6 +92,7 @@ def _table6(experiment: Experiment) -> Sheet:
     mim = versions.mim(experiment.settings)
     chain = experiment.chain(mim, 0)
     if (why := experiment.missing(mim, "represent")) is not None:
+        why = NO_CLICK_MODEL if experiment.last_stage == "csft" else why
         return empty_sheet("table6", title, why, paper.EFFICIENCY)
     workdir = chain.workdir("represent")
     try:
@@ -102,18 +110,19 @@ _COSTS = tuple(
 _COSTS_NOTES = (
     "GFLOPs and ms are of a sample, an impression, in batches of `rank.batch_size`; a multiplication and its addition "
     "are two operations. Δ is (A - B) / B, B being Base. Memory is of a process of its own, or of the GPU where there "
-    "is one. Without the representation center each distinct item of a batch is encoded once.",
+    "is one. Without the representation center each distinct item of a batch is encoded once; end to end once more for "
+    "the gradient, which takes less memory than the paper's way, and a third more operations.",
 )
 
 
 def _costs(row: EfficiencyRow) -> dict[str, Value]:
     modes = ((row.training, row.training_change), (row.inference, row.inference_change))
     values = [
-        *(f"{cost.gflops:.4g}" for cost, _ in modes),
-        *(f"{change.gflops:+.3g}" for _, change in modes),
-        *(f"{1e3 * cost.seconds:.4g}" for cost, _ in modes),
-        *(f"{cost.memory / 1e6:,.0f}" for cost, _ in modes),
-        *(f"{cost.memory_before / 1e6:,.0f}" for cost, _ in modes),
+        *(cost.gflops for cost, _ in modes),
+        *(change.gflops for _, change in modes),
+        *(1e3 * cost.seconds for cost, _ in modes),
+        *(cost.memory / 1e6 for cost, _ in modes),
+        *(cost.memory_before / 1e6 for cost, _ in modes),
     ]
     return dict(zip(_COSTS, values, strict=True))
 
@@ -138,7 +147,7 @@ def _figure6(experiment: Experiment) -> Sheet:
 
 
 def _outcomes(experiment: Experiment) -> tuple[Outcome, Outcome]:
-    mim, base = (experiment.outcome(version) for version in _both(experiment.settings))
+    base, mim = _pair(experiment, versions.base(experiment.settings), versions.mim(experiment.settings))
     return mim, base
 
 
@@ -158,9 +167,7 @@ SHEETS: Mapping[str, SheetKind] = {
     ),
     "table3": SheetKind(lambda settings: [*_both(settings), *versions.pre_training_steps(settings)], _table3),
     "table4": SheetKind(lambda settings: [*_both(settings), *versions.signals_and_losses(settings)], _table4),
-    "table5": SheetKind(
-        lambda settings: [*_both(settings), *versions.csft_ablations(settings), *versions.ciubm_ablations()], _table5
-    ),
+    "table5": SheetKind(_ablations, _table5),
     "table6": SheetKind(_both, _table6),
     "table7": SheetKind(_both, _table7),
     "figure5": SheetKind(

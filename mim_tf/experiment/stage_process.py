@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+from mim_tf.errors import StageStoppedError
 from mim_tf.experiment.task import Task
 from mim_tf.training.stages import LEGACY_KERAS_STAGES
 
+_WORKER = (sys.executable, "-m", "mim_tf.experiment.stage_worker")
 _TASKS = 16
 """As many stages are run before a fresh process takes over: what graphs leave behind adds up."""
 
@@ -17,16 +21,18 @@ _TASKS = 16
 class StageProcess:
     """Runs stages, one after the other, in a process that starts with the first and is renewed now and then.
 
-    A process is of one Keras mode, so a stage of the other one has a fresh process too: there are never two that share
-    a GPU.
+    A process is of one Keras mode, so a stage of the other one has a fresh process too, after the old one has let go of
+    its memory, and of the GPU.
 
     Args:
         threads: that TensorFlow may use in it.
         logs: folder of what the stages say, a file each.
+        command: of the process, to which the threads are added.
     """
 
-    def __init__(self, threads: int, logs: Path):
-        self._threads, self._logs = threads, logs
+    def __init__(self, threads: int, logs: Path, command: Sequence[str] = _WORKER):
+        self._command, self._logs = [*command, str(threads)], logs
+        self._lock, self._stopped = threading.Lock(), False
         self._process: subprocess.Popen[str] | None = None
         self._legacy, self._done = False, 0
 
@@ -55,25 +61,29 @@ class StageProcess:
         return error
 
     def stop(self) -> None:
-        """Ask the process to end, also while it runs a stage, which saves what it has."""
-        if self._process is not None:
-            self._process.terminate()
+        """Ask the process to end, also while it runs a stage, which saves what it has; none is started any more."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.terminate()
 
     def end(self) -> None:
         """End the process, if there is one."""
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        process.terminate()
-        process.communicate()
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            process.communicate()
 
     def _running(self, *, legacy: bool) -> subprocess.Popen[str]:
         if legacy != self._legacy or self._done >= _TASKS:
             self.end()
-        if self._process is None:
-            command = [sys.executable, "-m", "mim_tf.experiment.stage_worker", str(self._threads)]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-            )
-            self._legacy, self._done = legacy, 0
-        return self._process
+        with self._lock:
+            if self._stopped:
+                raise StageStoppedError("stopped before it began.")
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                )
+                self._legacy, self._done = legacy, 0
+            return self._process

@@ -11,8 +11,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
+from queue import SimpleQueue
 
 from mim_tf.commandline import run_command, set_keras_mode
 from mim_tf.errors import MimError
@@ -24,10 +26,17 @@ def main() -> None:
     """Run the stages that standard input names, until it ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stages that train have a handler of their own
-    threads = int(sys.argv[1])
+    orders: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=[orders], daemon=True).start()
+    while True:
+        print(json.dumps({"error": _run(json.loads(orders.get()), int(sys.argv[1]))}), file=answers)
+
+
+def _read(orders: SimpleQueue[str]) -> None:
+    """Hand on what is to be run; end the process with its input, also in the middle of a stage: nobody waits for it."""
     for line in sys.stdin:
-        task = json.loads(line)
-        print(json.dumps({"error": _run(task, threads)}), file=answers)
+        orders.put(line)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(task: dict[str, str], threads: int) -> str | None:
@@ -58,6 +67,8 @@ def _limit(threads: int) -> None:
     if tf.config.threading.get_intra_op_parallelism_threads() != threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+        for device in tf.config.list_physical_devices("GPU"):  # which other lanes use too
+            tf.config.experimental.set_memory_growth(device, True)
 
 
 def _forget() -> None:

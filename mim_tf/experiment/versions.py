@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, get_args
 
+from mim_tf.errors import SettingsError
 from mim_tf.experiment.chain import changed, without_pretraining
 from mim_tf.settings import Settings, UbmName
 
@@ -19,7 +21,6 @@ UBM_NAMES: Mapping[str, str] = {
 """The user behaviour models as the paper writes them, in its order."""
 
 _WITHOUT_CSFT = {"csft.epochs": 0, "csft.fusion_units": ()}
-_ADAPTATIONS = ("masked_language", "causal_language", "masked_image", "image_views")
 
 
 class Version(NamedTuple):
@@ -36,6 +37,11 @@ class Version(NamedTuple):
     changes: Mapping[str, Any] = {}
     variant: str = "model"
     reason: str | None = None
+
+    @property
+    def of_click_model(self) -> bool:
+        """Whether it is no more than another click model, on the run's own embeddings."""
+        return self.variant == "base" or any(name.startswith("rank.") and name != "rank.base" for name in self.changes)
 
 
 def mim(settings: Settings) -> Version:
@@ -61,7 +67,8 @@ def user_behaviour_models(settings: Settings) -> dict[str, tuple[Version, Versio
 
 def pre_training_steps(settings: Settings) -> list[Version]:
     """Table 3: one step more in each version."""
-    adaptations = [name for name, options in settings.pretrain if name in _ADAPTATIONS and options is not None]
+    others = ("strategy", "image_text")
+    adaptations = [name for name, options in settings.pretrain if name not in others and options is not None]
     given, not_tuned = _encoder_given(settings), _no_csft(settings)
     none_named = None if adaptations else "`pretrain` names no adaptation"
     not_aligned = None if settings.pretrain.image_text is not None else "`pretrain.image_text` is null"
@@ -87,21 +94,20 @@ def signals_and_losses(settings: Settings) -> list[Version]:
 
 def csft_ablations(settings: Settings) -> list[Version]:
     """Table 5, the upper half: C-SFT without one of its parts."""
-    return [
-        _csft(settings, "w/o TFN", {"csft.fusion": "concat"}),
-        _csft(settings, "w/o ST-NSG", {"csft.st_nsg": None}),
-        _csft(settings, "w/o multi-level InfoNCE", {"csft.alpha": 0.0, "csft.beta": 0.0}),
-        _csft(settings, "w/o C-SFT", _WITHOUT_CSFT),
-    ]
+    parts: dict[str, dict[str, Any]] = {
+        "w/o TFN": {"csft.fusion": "concat"},
+        "w/o ST-NSG": {"csft.st_nsg": None},
+        "w/o multi-level InfoNCE": {"csft.alpha": 0.0, "csft.beta": 0.0},
+        "w/o C-SFT": _WITHOUT_CSFT,
+    }
+    return [_without(settings, name, changes, _no_csft(settings)) for name, changes in parts.items()]
 
 
-def ciubm_ablations() -> list[Version]:
+def ciubm_ablations(settings: Settings) -> list[Version]:
     """Table 5, the lower half: CiUBM without one of its modules."""
-    return [
-        _alone("w/o ID interest module", {"rank.id_interest": False}),
-        _alone("w/o content interest module", {"rank.content": False}),
-        _alone("w/o fusion interest module", {"rank.fusion": False}),
-    ]
+    parts = {"w/o ID interest module": "id_interest", "w/o content interest module": "content"}
+    parts["w/o fusion interest module"] = "fusion"
+    return [_without(settings, name, {f"rank.{module}": False}) for name, module in parts.items()]
 
 
 def foundation_models(settings: Settings) -> dict[str, list[Version]]:
@@ -130,6 +136,14 @@ def _of_ubm(settings: Settings, ubm: UbmName) -> dict[str, Any]:
 def _alone(name: str, changes: Mapping[str, Any], reason: str | None = None) -> Version:
     """A version of the run whose base is another's, too."""
     return Version(name, {**changes, "rank.base": False}, reason=reason)
+
+
+def _without(settings: Settings, name: str, changes: Mapping[str, Any], reason: str | None = None) -> Version:
+    """The run without a part of it, which it has to have."""
+    with suppress(SettingsError):  # which is told of where the version is computed
+        if changed(settings, changes) == settings:
+            reason = reason or "the run does without it already"
+    return _alone(name, changes, reason)
 
 
 def _encoder_given(settings: Settings) -> str | None:

@@ -19,6 +19,10 @@ def write_sheet(sheet: Sheet, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_aside(folder / f"{sheet.name}.csv", sheet.csv())
     write_aside(folder / f"{sheet.name}.md", sheet.markdown())
+    svg, png = (folder / f"{sheet.name}.{ending}" for ending in ("svg", "png"))
     if sheet.figure is not None:
-        write_aside(folder / f"{sheet.name}.svg", svg_of(sheet.figure))
-        (folder / f"{sheet.name}.png").write_bytes(png_of(sheet.figure))
+        write_aside(svg, svg_of(sheet.figure))
+        png.write_bytes(png_of(sheet.figure))
+    else:  # nothing is left of an earlier one
+        svg.unlink(missing_ok=True)
+        png.unlink(missing_ok=True)

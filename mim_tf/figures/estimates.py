@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from mim_tf.figures.drawn_names import drawn_names
 from mim_tf.figures.figure import BASE, MODEL, new_figure
 from mim_tf.metrics import Interval
 
@@ -34,7 +35,7 @@ def estimates_figure(
         if lower == lower:
             axes.plot([lower, upper], [row, row], color=MODEL, linewidth=2, solid_capstyle="butt")
         axes.plot([estimate], [row], "o", color=MODEL, markersize=5)
-    axes.set_yticks(list(rows), names)
+    axes.set_yticks(list(rows), drawn_names(names))
     axes.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
     return figure

@@ -19,7 +19,8 @@ def paired_p_value(values: Sequence[float] | npt.NDArray, base_values: Sequence[
         base_values: `[seeds]`, of each seed's base model, in the same order of seeds.
 
     Returns:
-        The p-value; NaN for a single seed. Differences that are all the same number give 0, or 1 where they are zero.
+        The p-value. NaN for a single seed, and for differences that are all the same number: they have no spread to be
+        judged by. 1 where all are zero.
 
     Raises:
         ValueError: if the lengths differ, or there are no values.
@@ -38,7 +39,7 @@ def paired_p_value(values: Sequence[float] | npt.NDArray, base_values: Sequence[
         return float("nan")
     mean, spread = differences.mean(), differences.std(ddof=1)
     if spread == 0:
-        return 1.0 if mean == 0 else 0.0
+        return 1.0 if mean == 0 else float("nan")
     return float(2 * stdtr(differences.size - 1, -abs(mean) * np.sqrt(differences.size) / spread))
 
 

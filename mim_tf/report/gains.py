@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from mim_tf.report.predictions import ComparedGroup, Predictions, compared_group
 
 _AGE_GROUPS = 10  # S1 to S10, of the paper's Figure 6
 _CATEGORIES = 10  # the largest ones are drawn
-_LONGEST_NAME = 16  # letters under a bar
 
 Groups = dict[str, ComparedGroup]
 
@@ -69,24 +68,9 @@ def gains_section(predictions: Predictions, by_age: Groups, by_category: Groups)
 def _figure_and_table(title: str, drawn: Groups, groups: Groups) -> list[Html]:
     if not groups:
         return [paragraph("No group has a hundred impressions, and clicks of enough users, to measure a gain.")]
-    names = drawn_names(list(drawn))
-    figure = group_gains_figure({name: group.gain for name, group in zip(names, drawn.values(), strict=True)})
+    figure = group_gains_figure({name: group.gain for name, group in drawn.items()})
     said = "; ".join(f"{name} {interval_text(group.gain, '+')}" for name, group in drawn.items())
     return [figure_image(figure, f"Gain in AUC. {title}: {said}"), group_table("group", groups)]
-
-
-def drawn_names(names: Sequence[str]) -> list[str]:
-    """Names as a figure can hold them: short, each another one, without what matplotlib or XML take for more than text.
-
-    Args:
-        names: of groups, any text.
-    """
-    found: list[str] = []
-    for name in names:
-        plain = "".join(letter if letter.isprintable() else " " for letter in name).replace("$", r"\$")
-        short = plain if len(plain) <= _LONGEST_NAME else f"{plain[:_LONGEST_NAME].rstrip()}…"
-        found.append(short if short not in found else f"{short} {len(found) + 1}")
-    return found
 
 
 def group_table(heading: str, groups: Mapping[str, ComparedGroup]) -> Html:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mim_tf.experiment.by_group import figure6, table2, table7
-from mim_tf.experiment.comparisons import Outcome
+from mim_tf.experiment.measured import Outcome
 from mim_tf.experiment.sheet import Number
 from mim_tf.training.scoring import Scored
 from tests.experiment.toy_scores import IMPRESSIONS, scored
@@ -55,6 +55,7 @@ def test_gains_by_age() -> None:
     mim, base = outcome("MIM", 0.8), outcome("Base", 0.2)
     sheet = figure6(mim, base)
     assert [name for name, _ in sheet.rows] == [f"S{number}" for number in range(1, 11)]
+    assert sheet.notes[0].startswith("Means of 3 seeds")
     for number, (_, values) in enumerate(sheet.rows):
         first = number * IMPRESSIONS // 10
         chosen = (mim.scored[0].ages >= first) & (mim.scored[0].ages < first + IMPRESSIONS // 10)
@@ -72,6 +73,7 @@ def test_the_six_models_table() -> None:
     rows = dict(sheet.rows)
     assert str(rows["DIN, Δ"]["ALL"]).endswith(" *")
     assert str(rows["BST, Δ"]["ALL"]) == "+0.0000 ± 0.0000"
+    assert sheet.notes[0].startswith("Means of 3 seeds")
 
 
 def test_nothing_to_show_says_why() -> None:

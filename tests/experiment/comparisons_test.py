@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import t, ttest_rel
 from sklearn.metrics import roc_auc_score
 
-from mim_tf.experiment.comparisons import Outcome, comparison_sheet
-from mim_tf.experiment.measured import gain_of, mean_of
+from mim_tf.errors import DataError
+from mim_tf.experiment.comparisons import comparison_sheet
+from mim_tf.experiment.measured import Outcome, gain_of, gain_over_users, mean_of
 from mim_tf.experiment.sheet import Number
 from tests.experiment.toy_scores import scored
 
@@ -54,14 +55,25 @@ def test_a_version_beside_its_reference() -> None:
     assert rows["v1"]["AUC, paper"] == ".8"
     assert rows["v2"]["AUC, paper"] is None
     assert "Δ" not in rows["Base"]
+    # Both versions find as much as Base with each seed, so there is nothing to test.
+    assert str(rows["v1"]["Δ MRR"]) == "+0.0000 ± 0.0000"
+    assert sheet.notes[0].startswith("Means of 3 seeds")
+
+
+def test_different_impressions_are_not_compared() -> None:
+    mine, other = outcome("v", 0.5, [0]), outcome("Base", 0.3, [0])
+    items = other.scored[0].items[::-1]
+    changed = other._replace(scored={0: other.scored[0]._replace(items=items)})
+    with pytest.raises(DataError, match="were measured on different impressions: the shop's files have changed"):
+        gain_over_users(mine, changed)
 
 
 def test_only_seeds_of_both_are_compared() -> None:
     mine, others = outcome("v", 0.5, [0, 2, 3], "1 of 4 seeds is missing"), outcome("Base", 0.3, [0, 1, 2])
-    gain = gain_of(mine.scored, others.scored)
+    gain = gain_of(mine.aucs, others.aucs)
     assert gain is not None
     assert gain.interval.estimate == pytest.approx((aucs(mine)[[0, 1]] - aucs(others)[[0, 2]]).mean())
-    assert gain_of(mine.scored, {}) is None
+    assert gain_of(mine.aucs, {}) is None
     assert mean_of({}) is None
     sheet = comparison_sheet("t", "T", others, [mine], None)
     assert "v: 1 of 4 seeds is missing." in sheet.notes
@@ -79,5 +91,6 @@ def test_one_seed_has_no_interval_and_no_test() -> None:
     sheet = comparison_sheet("t", "T", outcome("Base", 0.3, [0]), [outcome("v", 0.5, [0])], None)
     _, values = sheet.rows[1]
     assert "±" not in str(values["Δ"])
-    assert "±" in str(values["Δ over users"])  # other users, other numbers
+    assert " to " in str(values["Δ over users"])  # other users, other numbers
+    assert sheet.notes[0].startswith("Of one seed")
     assert "p" not in sheet.columns

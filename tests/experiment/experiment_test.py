@@ -61,7 +61,8 @@ def finish(task: Task) -> None:
     if task.stage == "rank":
         for variant in ("model", "base") if task.chain.settings.rank.base else ("model",):
             scored(0.5, task.chain.settings.seed).save(predictions_path(task.workdir, variant, 0))
-    folder.finish({"held_out_mrr": 0.5} if task.stage == "csft" else {})
+    measured = {"held_out_mrr": 0.5} if task.stage == "csft" else {}
+    folder.finish({**measured, "seconds": FakeLanes.seconds})
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,16 @@ def test_a_budget_has_whole_seeds(tmp_path: Path, lanes: type[FakeLanes]) -> Non
     longer = experiment(tmp_path, budget=10 * 60)  # goes on with the second seed, and the third
     longer.compute([mim(SETTINGS)])
     assert list(longer.outcome(mim(SETTINGS)).scored) == [0, 1, 2]
+
+
+def test_a_budget_knows_what_was_computed_before(tmp_path: Path, lanes: type[FakeLanes]) -> None:
+    """The first seed is there already, and its stages have noted that they took a minute each."""
+    lanes.seconds = 60
+    first = experiment(tmp_path, {"experiment.seeds": 1})
+    first.compute([mim(SETTINGS)])
+    again = experiment(tmp_path, budget=4 * 60)
+    again.compute([mim(SETTINGS)])
+    assert list(again.outcome(mim(SETTINGS)).scored) == [0]
 
 
 def test_the_first_seed_ends_where_the_budget_ends(tmp_path: Path, lanes: type[FakeLanes]) -> None:
@@ -149,12 +160,15 @@ def test_a_version_that_does_not_fit_says_so(tmp_path: Path) -> None:
 
 def test_without_a_log_the_last_stage_is_fine_tuning(tmp_path: Path) -> None:
     found = experiment(tmp_path, {"data.impressions": None})
-    found.compute([*ciubm_ablations(), mim(found.settings)])
+    ablations = ciubm_ablations(found.settings)
+    found.compute([*ablations, mim(found.settings)])
     outcome = found.outcome(mim(found.settings))
     assert outcome.scored == {}
     assert list(outcome.retrieval) == [0, 1, 2]
     assert not list((tmp_path / "stages").glob("rank-*"))
-    assert found.outcome(base(found.settings)).missing == "`data.impressions` is not set, so there is no click model"
+    for version in (base(found.settings), *ablations):
+        assert found.outcome(version).missing == "`data.impressions` is not set, so there is no click model"
+        assert found.outcome(version).retrieval == {}
 
 
 def test_runs_of_click_pairs_begin_with_the_encoders_of_stage_1(tmp_path: Path) -> None:

@@ -106,6 +106,21 @@ def test_what_builds_on_a_failure_fails_with_its_reason(tmp_path: Path, process:
     }
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_that_cannot_be_started_fails_its_task_alone(
+    tmp_path: Path, process: type[FakeProcess], count: int
+) -> None:
+    def do(task: Task) -> None:
+        if task.chain.settings.rank.ubm == "din" and task.stage == "rank":
+            raise OSError(28, "No space left on device")
+
+    process.do = staticmethod(do)
+    tasks = two_click_models(tmp_path / "stages")
+    failed = Lanes(count, tmp_path / "logs", print).compute(tasks)
+    assert list(failed.values()) == ["rank: OSError: [Errno 28] No space left on device"]
+    assert sum(task.finished for task in tasks.values()) == 5
+
+
 def test_no_task_begins_after_the_deadline(tmp_path: Path, process: type[FakeProcess]) -> None:
     tasks = two_click_models(tmp_path / "stages")
     assert set(Lanes(1, tmp_path / "logs", print).compute(tasks, time.monotonic() - 1).values()) == {OVER}

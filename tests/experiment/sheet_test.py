@@ -40,6 +40,11 @@ def test_cells() -> None:
     ]
 
 
+def test_an_uneven_interval_is_shown_by_its_ends() -> None:
+    assert str(Number(Interval(0.11, 0.1, 0.15), p=NAN)) == "+0.1100 (0.1000 to 0.1500)"
+    assert str(Number(Interval(0.61, 0.6, 0.62))) == "0.6100 ± 0.0100"
+
+
 def test_csv_has_everything_in_full() -> None:
     base, other, last = csv.DictReader(io.StringIO(SHEET.csv()))
     assert base == base | {"": "Base", "AUC": "0.5", "AUC lower": "", "impressions": "12345"}

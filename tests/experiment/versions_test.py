@@ -84,7 +84,7 @@ def test_signals_and_losses(demo: Settings) -> None:
 
 
 def test_ablations_take_one_part_away(demo: Settings) -> None:
-    rows = {row.name: of(demo, row) for row in [*versions.csft_ablations(demo), *versions.ciubm_ablations()]}
+    rows = {row.name: of(demo, row) for row in [*versions.csft_ablations(demo), *versions.ciubm_ablations(demo)]}
     assert rows["w/o TFN"].csft.fusion == "concat"
     assert rows["w/o ST-NSG"].csft.st_nsg is None
     assert (rows["w/o multi-level InfoNCE"].csft.alpha, rows["w/o multi-level InfoNCE"].csft.beta) == (0, 0)
@@ -108,7 +108,7 @@ def test_with_a_given_encoder_no_encoders_are_compared() -> None:
     daily = load_settings(CONFIGS / "daily.yaml")
     rows = [*versions.signals_and_losses(daily), *versions.csft_ablations(daily), *versions.pre_training_steps(daily)]
     assert {row.reason for row in rows} == {"`represent.encoder` is given, so no encoder is trained"}
-    assert all(row.reason is None for row in versions.ciubm_ablations())
+    assert all(row.reason is None for row in versions.ciubm_ablations(daily))
 
 
 def test_foundation_models(demo: Settings) -> None:
@@ -120,3 +120,12 @@ def test_foundation_models(demo: Settings) -> None:
     assert of(settings, kinds["vision"][0]).encoders.text == settings.encoders.text
     assert [row.name for row in kinds["text"]] == ["gpt2_mini", "bert_tiny"]
     assert of(settings, kinds["text"][1]) == of(settings, versions.mim(settings))
+
+
+def test_a_part_that_is_left_out_already_is_not_left_out_again(demo: Settings) -> None:
+    settings = changed(demo, {"csft.fusion": "concat", "rank.content": False})
+    rows = {row.name: row.reason for row in [*versions.csft_ablations(settings), *versions.ciubm_ablations(settings)]}
+    assert {name for name, reason in rows.items() if reason == "the run does without it already"} == {
+        "w/o TFN",
+        "w/o content interest module",
+    }
