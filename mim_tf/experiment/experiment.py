@@ -11,7 +11,7 @@ from pathlib import Path
 from mim_tf.errors import SettingsError
 from mim_tf.experiment.chain import Chain, changed
 from mim_tf.experiment.lanes import Lanes
-from mim_tf.experiment.measured import Outcome
+from mim_tf.experiment.measured import Outcome, same_impressions
 from mim_tf.experiment.task import Task, tasks_of
 from mim_tf.experiment.versions import Version, mim
 from mim_tf.settings import Settings
@@ -55,6 +55,7 @@ class Experiment:
         self._lane_count, self._deadline = lanes, float("inf") if budget is None else time.monotonic() + budget
         self._failed: dict[Path, str] = {}
         self._scored: dict[Path, Scored] = {}
+        self._of_seed: dict[int, Scored] = {}
 
     @property
     def last_stage(self) -> str:
@@ -135,9 +136,14 @@ class Experiment:
                     yield self.chain(version, seed)
 
     def _predictions(self, chain: Chain, variant: str) -> Scored:
+        """A click model's predictions; of all that is alike in a seed's versions one copy is kept."""
         path = predictions_path(chain.workdir("rank"), variant, 0)
         if path not in self._scored:
-            self._scored[path] = Scored.load(path)
+            scored, first = Scored.load(path), self._of_seed.get(chain.settings.seed)
+            if first is not None and same_impressions(scored, first):
+                scored = first._replace(probabilities=scored.probabilities)
+            self._of_seed.setdefault(chain.settings.seed, scored)
+            self._scored[path] = scored
         return self._scored[path]
 
     def _why(self, chain: Chain) -> str:

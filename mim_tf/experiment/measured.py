@@ -80,11 +80,18 @@ def check_same(scored: Scored, other: Scored) -> None:
     Raises:
         DataError: they are.
     """
-    if not (np.array_equal(scored.items, other.items) and np.array_equal(scored.labels, other.labels)):
+    if not same_impressions(scored, other):
         raise DataError(
             "two versions were measured on different impressions: the shop's files have changed since the first of "
             "them was prepared. Use another --workdir."
         )
+
+
+def same_impressions(scored: Scored, other: Scored) -> bool:
+    """Whether two models' predictions are of the same impressions in the same order."""
+    columns = ("labels", "users", "items", "categories", "ages")
+    mine, others = scored._asdict(), other._asdict()
+    return all(mine[name] is others[name] or np.array_equal(mine[name], others[name]) for name in columns)
 
 
 def corrected(numbers: Sequence[Number | None]) -> list[Number | None]:

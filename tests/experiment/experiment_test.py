@@ -88,6 +88,8 @@ def test_a_seed_is_a_whole_chain(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outcome.scored[2].probabilities, scored(0.5, 2).probabilities)
     for stage in ("prepare", "pretrain", "csft", "represent", "rank"):
         assert len(list((tmp_path / "stages").glob(f"{stage}-*"))) == 3
+    both = found.outcome(mim(SETTINGS)), found.outcome(base(SETTINGS))
+    assert both[0].scored[1].items is both[1].scored[1].items  # one copy
     chain = found.chain(mim(SETTINGS), 2)
     assert (chain.settings.seed, chain.settings.rank.seeds, chain.settings.rank.epochs) == (2, 1, 8)
 
