@@ -219,12 +219,12 @@ def test_an_end_to_end_training_that_was_killed_ends_as_one_that_was_not(
     workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mim_tf.data.records import read_impressions
-    from mim_tf.training import rank
+    from mim_tf.training import rank, rank_fit
     from mim_tf.training.rank_input import EpochPlan
 
     settings = settings_of(workdir, embeddings="end_to_end", encoder_learning_rate=0.01, schedule="linear")
     batches = read_impressions(workdir / "prepare" / "records", "train", batch_size=32).take(5).repeat()
-    monkeypatch.setattr(rank, "distributed_impressions", lambda *_: batches)  # another order would give another end
+    monkeypatch.setattr(rank_fit, "distributed_impressions", lambda *_: batches)  # another order would give another end
     monkeypatch.setattr(EpochPlan, "under", lambda *_: EpochPlan(rows=32, steps=5))
     whole, killed = borrowed(workdir, tmp_path / "whole"), borrowed(workdir, tmp_path / "killed")
     metrics = rank.run(settings, whole)
