@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mim_tf.errors import MimError, StageError
-from mim_tf.settings import Settings, dump_settings, load_settings
+from mim_tf.settings import OBJECTIVES, Settings, dump_settings, load_settings
 
 STAGES = ("prepare", "pretrain", "csft", "represent", "rank")
 
@@ -32,12 +32,12 @@ _ENCODER_STAGES = ("pretrain", "csft")
 # Settings that shape nothing before a later stage than the one whose section they are in.
 _FIRST_USED_BY = {"represent.rows": "rank"}
 
-# Where a training runs, not what it trains: it may go on elsewhere. How many replicas that makes is no setting anyway.
-_PLACES = ("pretrain.strategy", "csft.strategy", "rank.strategy")
-
-_ADAPTATIONS = ("masked_language", "causal_language", "masked_image", "image_views", "image_text")
-# What is watched of a training, not what it trains.
-_WATCHED = (*(f"pretrain.{name}.profile" for name in _ADAPTATIONS), "csft.profile", "rank.profile")
+# Where a training runs and what is watched of it, not what it trains: it may go on with others. How many replicas
+# there are is no setting anyway.
+_SHAPING_NOTHING = (
+    *("pretrain.strategy", "csft.strategy", "rank.strategy"),
+    *("csft.profile", "rank.profile", *(f"pretrain.{name}.profile" for name in OBJECTIVES)),
+)
 
 _COMMANDS = {"prepare": "python -m mim_tf.prepare"} | {
     stage: f"python -m mim_tf.train --stage {stage}" for stage in STAGES[1:]
@@ -62,7 +62,7 @@ def settings_shaping(stage: str, settings: Settings) -> dict[str, Any]:
     Defaults are left out, so that a setting that is new changes nothing.
     """
     tree = settings.model_dump(mode="json", exclude_defaults=True)
-    ignored = {*_PLACES, *_WATCHED, *_not_yet_used(stage)}
+    ignored = {*_SHAPING_NOTHING, *_not_yet_used(stage)}
     left_out = () if stage in _ENCODER_STAGES or settings.represent.encoder is None else _ENCODER_STAGES
     sections = {name: _without(name, tree.get(name, {}), ignored) for name in _SECTIONS[stage] if name not in left_out}
     return {name: section for name, section in sections.items() if section != {}}
@@ -281,5 +281,5 @@ def changed_settings(path: str, then: Any, now: Any, ignored: Collection[str] = 
             for key in {**then, **now}
             for change in changed_settings(f"{path}.{key}", then.get(key), now.get(key), ignored)
         ]
-    shapes_nothing = path in _PLACES or path in _WATCHED or path in ignored
-    return [] if then == now or shapes_nothing else [f"{path} was {then!r}, now {now!r}"]
+    same = then == now or path in _SHAPING_NOTHING or path in ignored
+    return [] if same else [f"{path} was {then!r}, now {now!r}"]

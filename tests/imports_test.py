@@ -68,7 +68,8 @@ ALLOWED = {
     "tensorboard": {"commandline", "workdir"},
     "demo": {"commandline", "data", "serving", "settings"},
     "report": {
-        *("commandline", "data", "figures", "metrics", "pages", "representation", "settings", "training", "workdir"),
+        *("commandline", "data", "figures", "interest", "metrics", "pages", "representation", "settings", "training"),
+        "workdir",
     },
     "efficiency": {"commandline", "ranking", "settings", "training", "workdir"},
     "experiment": {

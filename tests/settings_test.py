@@ -165,7 +165,10 @@ def test_steps_that_are_traced_are_a_range(config: Path, steps: str, message: st
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"epochz": 8}, r"`experiment\.ubms\.bst` must be settings of `rank`: `epochz` is not a setting"),
+        (
+            {"epochz": 8},
+            r"`experiment\.ubms\.bst` must be settings of `rank`: `epochz` is not a setting\. Known here: activation,",
+        ),
         ({"epochs": 0}, r"`experiment\.ubms\.bst` must be settings of `rank`: `epochs`"),
         (
             {"base": False, "seeds": 3},

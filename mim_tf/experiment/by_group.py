@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-
-import numpy as np
+from contextlib import suppress
 
 from mim_tf.experiment import paper
 from mim_tf.experiment.data_statistics import ALL, MOST_CATEGORIES
 from mim_tf.experiment.measured import Outcome, Values, corrected, gain_of, mean_of, reasons, seeds_note
 from mim_tf.experiment.sheet import Number, Sheet, Value, empty_sheet
-from mim_tf.metrics import GroupMetrics, age_groups, metrics_by_group
+from mim_tf.metrics import GroupMetrics
+from mim_tf.training.ranking_report import FEWEST, aucs_by_age, aucs_by_category
 from mim_tf.training.scoring import Scored
-
-AGE_GROUPS = 10
-FEWEST = 50
-"""Impressions; an AUC of fewer is mostly chance."""
 
 Groups = Mapping[Hashable, GroupMetrics]
 _COLUMNS = ("impressions", "Base", "Base+MIM", "Δ")
@@ -27,7 +23,7 @@ def table2(models: Mapping[str, tuple[Outcome, Outcome]]) -> Sheet:
     Args:
         models: by the model's name, its base and with MIM.
     """
-    grouped = {name: tuple(_by_seed(outcome, _categories) for outcome in pair) for name, pair in models.items()}
+    grouped = {name: tuple(_by_seed(outcome, aucs_by_category) for outcome in pair) for name, pair in models.items()}
     sizes = next((groups for pair in grouped.values() for of in pair for groups in of.values()), {})
     categories = sorted(sizes, key=lambda name: -sizes[name].impressions)[:MOST_CATEGORIES]
     shown = {ALL: None, **{_name(category): category for category in categories}}
@@ -52,7 +48,7 @@ def table2(models: Mapping[str, tuple[Outcome, Outcome]]) -> Sheet:
 def table7(mim: Outcome, base: Outcome) -> Sheet:
     """What MIM gains in each category, largest gains first."""
     title = "Table 7: gains by category"
-    of_mim, of_base = _by_seed(mim, _categories), _by_seed(base, _categories)
+    of_mim, of_base = _by_seed(mim, aucs_by_category), _by_seed(base, aucs_by_category)
     categories = next(iter(of_mim.values()), {})
     if mim.missing and not categories:
         return empty_sheet("table7", title, mim.missing, paper.CATEGORIES)
@@ -68,7 +64,7 @@ def table7(mim: Outcome, base: Outcome) -> Sheet:
 def figure6(mim: Outcome, base: Outcome) -> Sheet:
     """What MIM gains in ten groups of the items' age."""
     title = "Figure 6: gains by the item's age, S1 the newest"
-    of_mim, of_base = _by_seed(mim, _ages), _by_seed(base, _ages)
+    of_mim, of_base = _by_seed(mim, aucs_by_age), _by_seed(base, aucs_by_age)
     groups = list(next(iter(of_mim.values()), {}))
     if not groups:
         nothing = f"no group has both clicks and others and {FEWEST} impressions"
@@ -103,25 +99,13 @@ def _values(outcome: Outcome, grouped: Mapping[int, Groups], group: Hashable) ->
     return {seed: groups[group].auc for seed, groups in grouped.items() if group in groups}
 
 
-def _by_seed(outcome: Outcome, groups_of: Callable[[Scored], np.ndarray]) -> dict[int, Groups]:
+def _by_seed(outcome: Outcome, groups_of: Callable[[Scored], Groups]) -> dict[int, Groups]:
     """By seed, the groups that can be measured."""
     found: dict[int, Groups] = {}
     for seed, scored in outcome.scored.items():
-        try:
-            found[seed] = metrics_by_group(
-                scored.labels, scored.probabilities, groups_of(scored), min_impressions=FEWEST
-            )
-        except ValueError:  # no group can
-            continue
+        with suppress(ValueError):  # no group can
+            found[seed] = groups_of(scored)
     return found
-
-
-def _categories(scored: Scored) -> np.ndarray:
-    return scored.categories
-
-
-def _ages(scored: Scored) -> np.ndarray:
-    return age_groups(scored.ages, AGE_GROUPS)
 
 
 def _notes(mim: Outcome) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mim_tf.settings import PretrainSettings, Settings, dump_settings, parse_settings
+from mim_tf.settings import OBJECTIVES, Settings, dump_settings, parse_settings
 from mim_tf.workdir import StageFolder, earlier_stages, settings_shaping, stages_of, write_aside
 
 _DIGITS = 12
@@ -93,4 +93,4 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 def without_pretraining(*kept: str) -> dict[str, None]:
     """The changes that leave all of stage 1 out but for some objectives."""
-    return {f"pretrain.{name}": None for name in PretrainSettings.model_fields if name not in ("strategy", *kept)}
+    return {f"pretrain.{name}": None for name in OBJECTIVES if name not in kept}

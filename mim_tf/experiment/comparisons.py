@@ -35,8 +35,10 @@ def comparison_sheet(
         versions: the other rows.
         of_paper: the paper's AUCs by version; None where it prints none.
     """
-    rows = [(outcome.name, _measures(outcome)) for outcome in (reference, *versions)]
-    gains = corrected([gain_of(version.aucs, reference.aucs) for version in versions])
+    everything = (reference, *versions)
+    of_reference, *of_versions = aucs = [outcome.aucs for outcome in everything]
+    rows = [(outcome.name, _measures(outcome, auc)) for outcome, auc in zip(everything, aucs, strict=True)]
+    gains = corrected([gain_of(auc, of_reference) for auc in of_versions])
     found = [gain_of(_retrieval(version, "MRR"), _retrieval(reference, "MRR")) for version in versions]
     for version, gain, difference, (_, values) in zip(versions, gains, corrected(found), rows[1:], strict=True):
         values |= {"Δ": gain, "p": _p(gain), "Δ over users": gain_over_users(version, reference), "Δ MRR": difference}
@@ -45,15 +47,13 @@ def comparison_sheet(
             values["AUC, paper"] = of_paper.get(row_name)
     wanted = ("AUC", "Δ", "p", "Δ over users", *RETRIEVAL, "Δ MRR", "AUC, paper")
     columns = tuple(column for column in wanted if any(values.get(column) is not None for _, values in rows))
-    everything = (reference, *versions)
     notes = [*seeds_note(everything, reference.name)]
     notes += [note for column, note in (("Δ over users", _OVER_USERS), ("R@10", _RETRIEVED)) if column in columns]
     return Sheet(name, title, columns, rows, (*notes, *reasons(everything)))
 
 
-def _measures(outcome: Outcome) -> dict[str, Value]:
-    found = {column: mean_of(_retrieval(outcome, column)) for column in RETRIEVAL}
-    return {"AUC": mean_of(outcome.aucs), **found}
+def _measures(outcome: Outcome, aucs: Values) -> dict[str, Value]:
+    return {"AUC": mean_of(aucs), **{column: mean_of(_retrieval(outcome, column)) for column in RETRIEVAL}}
 
 
 def _retrieval(outcome: Outcome, column: str) -> Values:

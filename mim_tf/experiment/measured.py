@@ -16,7 +16,6 @@ Values = Mapping[int, float]
 """By seed, a metric of a version."""
 
 _MOST = 200_000  # impressions that are drawn from for intervals over users, the first ones; records come shuffled
-_FEW_USERS = 2
 
 
 class Outcome(NamedTuple):
@@ -55,7 +54,7 @@ def gain_of(values: Values, reference: Values) -> Number | None:
 
 
 def gain_over_users(version: Outcome, reference: Outcome) -> Number | None:
-    """The difference of the first seed's AUC, with the interval that other users would give.
+    """The difference of the first seed's AUC, with the interval that other users would give; None of too few users.
 
     Raises:
         DataError: the two are not of the same impressions.
@@ -65,12 +64,13 @@ def gain_over_users(version: Outcome, reference: Outcome) -> Number | None:
         return None
     scored, other = version.scored[both[0]], reference.scored[both[0]]
     check_same(scored, other)
-    kept = slice(_MOST)
-    if len(np.unique(scored.users[kept])) < _FEW_USERS:
-        return None
-    found = bootstrap_difference(
-        scored.labels[kept], scored.probabilities[kept], other.probabilities[kept], scored.users[kept]
+    labels, users, mine, others = (
+        column[:_MOST] for column in (scored.labels, scored.users, scored.probabilities, other.probabilities)
     )
+    try:
+        found = bootstrap_difference(labels, mine, others, users)
+    except ValueError:  # too few users, or too few of them have clicked
+        return None
     return Number(found["auc"], float("nan"))
 
 

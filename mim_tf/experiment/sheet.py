@@ -21,23 +21,21 @@ class Number(NamedTuple):
     Attributes:
         interval: it and its 95% interval, whose ends are NaN where there is none.
         p: of its being zero, corrected for the tests of the table; None if it is no difference.
-        decimals: shown.
     """
 
     interval: Interval
     p: float | None = None
-    decimals: int = 4
 
     def __str__(self) -> str:
         """`+0.0221 ± 0.0139 *`: differences have a sign, and a star where chance is not likely.
 
         An interval that lies unevenly around its number is shown by its ends: `+0.0221 (0.0102 to 0.0395)`.
         """
-        (estimate, lower, upper), places = self.interval, f".{self.decimals}f"
-        text = f"{estimate:{'' if self.p is None else '+'}{places}}"
+        estimate, lower, upper = self.interval
+        text = f"{estimate:{'' if self.p is None else '+'}.4f}"
         if lower == lower:
             even = abs((upper - estimate) - (estimate - lower)) < 1e-9
-            text += f" ± {(upper - lower) / 2:{places}}" if even else f" ({lower:{places}} to {upper:{places}})"
+            text += f" ± {(upper - lower) / 2:.4f}" if even else f" ({lower:.4f} to {upper:.4f})"
         return text + (" *" if self.p is not None and self.p < SIGNIFICANT else "")
 
 
@@ -52,7 +50,7 @@ class Sheet:
         name: of its files, as `table2`.
         title: what it shows.
         columns: after the first, which names the rows; a row may lack some.
-        rows: their names, in which no order is lost by equal ones, and their values by column.
+        rows: each one's name, and its values by column.
         notes: what a reader should know: where numbers come from, and why some are missing.
         paper: the paper's own figures.
         figure: the picture, if numbers are better seen.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from mim_tf.errors import SettingsError
 from mim_tf.experiment.chain import changed, without_pretraining
-from mim_tf.settings import Settings, UbmName
+from mim_tf.settings import OBJECTIVES, Settings, UbmName
 
 UBM_NAMES: Mapping[str, str] = {
     "average": "Avg Pooling",
@@ -67,8 +67,8 @@ def user_behaviour_models(settings: Settings) -> dict[str, tuple[Version, Versio
 
 def pre_training_steps(settings: Settings) -> list[Version]:
     """Table 3: one step more in each version."""
-    others = ("strategy", "image_text")
-    adaptations = [name for name, options in settings.pretrain if name not in others and options is not None]
+    named = dict(settings.pretrain)
+    adaptations = [name for name in OBJECTIVES if name != "image_text" and named[name] is not None]
     given, not_tuned = _encoder_given(settings), _no_csft(settings)
     none_named = None if adaptations else "`pretrain` names no adaptation"
     not_aligned = None if settings.pretrain.image_text is not None else "`pretrain.image_text` is null"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
+from mim_tf.interest.content_attention import content_attention
 from mim_tf.pages.markup import Html, element, paragraph
 from mim_tf.pages.section import Section
 from mim_tf.report.cards import item_card, strip
@@ -41,10 +43,9 @@ def content_weights(store: EmbeddingStore, session: ShownSession) -> np.ndarray:
         `[candidates, behaviours]` float32; 0 where the store does not have an item.
     """
     ids, places = np.unique(np.concatenate([session.candidates, session.history]), return_inverse=True)
-    rows = store.embeddings_of(ids).astype(np.float32)
-    units = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))[places]
+    contents = tf.constant(store.embeddings_of(ids)[places], tf.float32)
     candidates = len(session.candidates)
-    return units[:candidates] @ units[candidates:].T
+    return content_attention(contents[tf.newaxis, :candidates], contents[tf.newaxis, candidates:])[0].numpy()
 
 
 def _introduction(settings: Settings, has_base: bool) -> list[Html]:

@@ -12,7 +12,7 @@ from mim_tf.figures.calibration import calibration_figure
 from mim_tf.figures.figure import pixels_of
 from mim_tf.figures.group_gains import group_gains_figure
 from mim_tf.metrics import GroupMetrics, age_groups, calibration_curve, gain_by_group
-from mim_tf.training.ranking_report import aucs_by_age, aucs_by_category
+from mim_tf.training.ranking_report import FEWEST, aucs_by_age, aucs_by_category
 from mim_tf.training.scoring import Scored
 
 CATEGORIES = 10
@@ -20,7 +20,6 @@ CATEGORIES = 10
 
 _MOST = 200_000  # impressions that gains are resampled of, the first ones; the records come shuffled
 _RESAMPLES = 300  # for pictures; `mim_tf.evaluate` takes 1,000
-_FEW = 50  # impressions; an AUC of fewer is mostly chance
 
 
 def write_impressions(scored: Scored, variant: str) -> None:
@@ -74,7 +73,7 @@ def _draw_gains(tag: str, model: Scored, base: Scored, groups: np.ndarray, kept:
         base.probabilities[kept],
         model.users[kept],
         groups[kept],
-        min_impressions=_FEW,
+        min_impressions=FEWEST,
         resamples=_RESAMPLES,
     )
     if gains:

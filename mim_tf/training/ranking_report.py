@@ -23,7 +23,8 @@ from mim_tf.training.scoring import Scored
 COLUMNS = ("auc", "grouped_auc", "log_loss", "calibration_error")
 _CATEGORIES = 10  # the largest ones are shown
 _AGE_GROUPS = 10  # S1 to S10, of the paper's Figure 6
-_FEW = 50  # impressions; an AUC of fewer is mostly chance
+FEWEST = 50
+"""Impressions of a group; an AUC of fewer is mostly chance."""
 _NAMES, _CELL = 34, 20
 
 
@@ -105,7 +106,7 @@ def aucs_by_category(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
     Raises:
         ValueError: there is none.
     """
-    return metrics_by_group(scored.labels, scored.probabilities, scored.categories, min_impressions=_FEW)
+    return metrics_by_group(scored.labels, scored.probabilities, scored.categories, min_impressions=FEWEST)
 
 
 def aucs_by_age(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
@@ -115,7 +116,7 @@ def aucs_by_age(scored: Scored) -> Mapping[Hashable, GroupMetrics]:
         ValueError: there is none.
     """
     groups = age_groups(scored.ages, _AGE_GROUPS)
-    return metrics_by_group(scored.labels, scored.probabilities, groups, min_impressions=_FEW)
+    return metrics_by_group(scored.labels, scored.probabilities, groups, min_impressions=FEWEST)
 
 
 def _per_seed(models: Sequence[Scored]) -> dict[str, list[float]]:

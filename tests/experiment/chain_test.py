@@ -62,8 +62,10 @@ def test_a_stages_workdir_is_one_for_all_commands(tmp_path: Path) -> None:
     finish(other, "rank")
     (tmp_path / "here").rename(tmp_path / "moved")  # links are relative
     moved = Chain(other.settings, tmp_path / "moved").workdir("rank")
-    for stage in STAGES:
-        StageFolder(moved, stage).require(load_settings(moved / "run.yaml"), "--config C")
+    settings = load_settings(moved / "run.yaml")
+    found = {stage: StageFolder(moved, stage).require(settings, "--config C").metrics for stage in STAGES}
+    assert found == {stage: {"seconds": float(len(stage))} for stage in STAGES}
+    assert settings.rank.ubm == "din"
 
 
 def test_tasks_come_once_and_after_what_they_need(tmp_path: Path) -> None:

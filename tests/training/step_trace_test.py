@@ -50,10 +50,14 @@ def test_nothing_is_written_where_nothing_is_traced(tmp_path: Path, asked: tuple
     assert not list(tmp_path.iterdir())
 
 
-def test_a_worker_without_a_folder_traces_nothing() -> None:
-    train(StepTrace(None, (0, 1)), range(2))
-    tf.profiler.experimental.start("")  # which would be refused while another trace runs
-    tf.profiler.experimental.stop(save=False)
+def test_a_worker_without_a_folder_traces_nothing(tmp_path: Path) -> None:
+    trace = StepTrace(None, (0, 1))
+    with trace:
+        trace.before(0)
+        tf.profiler.experimental.start(str(tmp_path))  # would be refused if a trace ran
+        tf.profiler.experimental.stop()
+        trace.after(0)
+    assert len(planes(tmp_path)) == 1
 
 
 def test_an_error_within_the_range_ends_the_trace(tmp_path: Path) -> None:
